@@ -1,0 +1,283 @@
+//! Carrying the difference of views to listeners, all the way or not at all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::listener::{Event, ListenerResult, MemoryListener, Undo, ViewChange};
+use crate::registry::ListenerEntry;
+use crate::space::AddressSpace;
+use crate::view::FlatView;
+
+/// What the listeners of one space are to hear.
+pub(crate) struct Delivery {
+    pub(crate) space: AddressSpace,
+    pub(crate) old: Arc<FlatView>,
+    pub(crate) new: Arc<FlatView>,
+    pub(crate) events: Arc<[Event]>,
+    /// Whether `events` has those for ranges that stay.
+    pub(crate) nops: bool,
+    /// Ascending.
+    pub(crate) listeners: Vec<ListenerEntry>,
+}
+
+/// How far one listener has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Prepared,
+    /// How many of the events it has heard, or need not hear.
+    Begun(usize),
+    Committed,
+    /// Its `commit` failed, which by contract undid the batch.
+    Failed,
+}
+
+struct Participant<'a> {
+    delivery: usize,
+    entry: &'a ListenerEntry,
+    progress: Progress,
+}
+
+/// Runs one callback; a panic in it is a failure.
+pub(crate) fn call(callback: impl FnOnce() -> ListenerResult) -> ListenerResult {
+    catch_unwind(AssertUnwindSafe(callback)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(format!("panicked: {}", text.as_deref().unwrap_or("no message")).into())
+    })
+}
+
+/// The error that says which listener failed in which callback.
+pub(crate) fn failed(
+    entry: &ListenerEntry,
+    callback: &'static str,
+    result: ListenerResult,
+) -> Result<(), Error> {
+    result.map_err(|source| Error::ListenerFailed {
+        listener: entry.listener.name().into(),
+        space: entry.space.name().into(),
+        callback,
+        source,
+    })
+}
+
+/// Lets every listener hear of every change, in the order that [`crate::listener`] describes.
+///
+/// # Errors
+///
+/// [`Error::Refused`] and [`Error::ListenerFailed`] after everything was put back; [`Error::Inconsistent`] if
+/// it could not be.
+pub(crate) fn deliver(deliveries: &[Delivery]) -> Result<(), Error> {
+    let mut round = Round::new(deliveries);
+    round.run().or_else(|failure| round.take_back(failure))
+}
+
+struct Round<'a> {
+    deliveries: &'a [Delivery],
+    /// Ascending priority, whatever the space; then order of registration.
+    participants: Vec<Participant<'a>>,
+    /// For each delivery, its participants, ascending.
+    of_delivery: Vec<Vec<usize>>,
+}
+
+impl<'a> Round<'a> {
+    fn new(deliveries: &'a [Delivery]) -> Round<'a> {
+        let mut participants: Vec<Participant<'a>> = Vec::new();
+        for (index, delivery) in deliveries.iter().enumerate() {
+            participants.extend(delivery.listeners.iter().map(|entry| Participant {
+                delivery: index,
+                entry,
+                progress: Progress::Waiting,
+            }));
+        }
+        participants.sort_by_key(|participant| (participant.entry.priority, participant.entry.id));
+        let mut of_delivery = vec![Vec::new(); deliveries.len()];
+        for (index, participant) in participants.iter().enumerate() {
+            of_delivery[participant.delivery].push(index);
+        }
+        Round {
+            deliveries,
+            participants,
+            of_delivery,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        for participant in &mut self.participants {
+            let Delivery {
+                space,
+                old,
+                new,
+                events,
+                ..
+            } = &self.deliveries[participant.delivery];
+            let change = ViewChange {
+                space,
+                old,
+                new,
+                events,
+            };
+            let entry = participant.entry;
+            call(|| entry.listener.prepare(&change)).map_err(|source| Error::Refused {
+                listener: entry.listener.name().into(),
+                space: space.name().into(),
+                source,
+            })?;
+            participant.progress = Progress::Prepared;
+        }
+        for participant in &mut self.participants {
+            let entry = participant.entry;
+            failed(entry, "begin", call(|| entry.listener.begin()))?;
+            participant.progress = Progress::Begun(0);
+        }
+        for (delivery, hearers) in self.deliveries.iter().zip(&self.of_delivery) {
+            for (index, event) in delivery.events.iter().enumerate() {
+                for hearer in in_direction(hearers, event.is_reverse()) {
+                    let participant = &mut self.participants[hearer];
+                    let listener = &*participant.entry.listener;
+                    if event.is_heard_by(listener) {
+                        let result = call(|| event.deliver(&delivery.space, listener));
+                        failed(participant.entry, event.callback(), result)?;
+                    }
+                    participant.progress = Progress::Begun(index + 1);
+                }
+            }
+        }
+        for participant in &mut self.participants {
+            let entry = participant.entry;
+            let new = &self.deliveries[participant.delivery].new;
+            participant.progress = Progress::Failed;
+            failed(entry, "commit", call(|| entry.listener.commit(new)))?;
+            participant.progress = Progress::Committed;
+        }
+        Ok(())
+    }
+
+    /// Puts everything back: first those who have not committed give up, then those who have hear the exact
+    /// inverse, in exactly the reverse order.
+    fn take_back(&self, failure: Error) -> Result<(), Error> {
+        let mut first_failure = Ok(());
+        let mut note = |result: Result<(), Error>| {
+            if first_failure.is_ok() {
+                first_failure = result;
+            }
+        };
+        for participant in self.participants.iter().rev() {
+            let heard = match participant.progress {
+                Progress::Waiting | Progress::Committed | Progress::Failed => continue,
+                Progress::Prepared => 0,
+                Progress::Begun(heard) => heard,
+            };
+            let delivery = &self.deliveries[participant.delivery];
+            let undo = Undo {
+                space: &delivery.space,
+                heard: &delivery.events[..heard],
+            };
+            note(failed(
+                participant.entry,
+                "abort",
+                call(|| participant.entry.listener.abort(&undo)),
+            ));
+        }
+        let committed = |participant: &&Participant<'_>| participant.progress == Progress::Committed;
+        for participant in self.participants.iter().filter(committed) {
+            note(failed(
+                participant.entry,
+                "begin",
+                call(|| participant.entry.listener.begin()),
+            ));
+        }
+        for (delivery, hearers) in self.deliveries.iter().zip(&self.of_delivery).rev() {
+            for event in delivery.events.iter().rev() {
+                let inverse = event.inverse();
+                for hearer in in_direction(hearers, !event.is_reverse()) {
+                    let participant = &self.participants[hearer];
+                    let listener = &*participant.entry.listener;
+                    if participant.progress == Progress::Committed && inverse.is_heard_by(listener) {
+                        let result = call(|| inverse.deliver(&delivery.space, listener));
+                        note(failed(participant.entry, inverse.callback(), result));
+                    }
+                }
+            }
+        }
+        for participant in self.participants.iter().filter(committed) {
+            let old = &self.deliveries[participant.delivery].old;
+            note(failed(
+                participant.entry,
+                "commit",
+                call(|| participant.entry.listener.commit(old)),
+            ));
+        }
+        Err(match first_failure {
+            Ok(()) => failure,
+            Err(rollback) => Error::Inconsistent {
+                failure: failure.to_string().into(),
+                rollback: rollback.to_string().into(),
+            },
+        })
+    }
+}
+
+fn in_direction(hearers: &[usize], reverse: bool) -> impl Iterator<Item = usize> {
+    let count = hearers.len();
+    (0..count).map(move |index| hearers[if reverse { count - 1 - index } else { index }])
+}
+
+/// What one listener hears that joins or leaves a space alone.
+pub(crate) fn replay(
+    entry: &ListenerEntry,
+    old: &FlatView,
+    new: &FlatView,
+    events: &[Event],
+) -> Result<(), Error> {
+    let listener: &dyn MemoryListener = &*entry.listener;
+    let mut heard = 0;
+    let run = |heard: &mut usize| {
+        let change = ViewChange {
+            space: &entry.space,
+            old,
+            new,
+            events,
+        };
+        call(|| listener.prepare(&change)).map_err(|source| Error::Refused {
+            listener: listener.name().into(),
+            space: entry.space.name().into(),
+            source,
+        })?;
+        failed(entry, "begin", call(|| listener.begin()))?;
+        for event in events {
+            failed(
+                entry,
+                event.callback(),
+                call(|| event.deliver(&entry.space, listener)),
+            )?;
+            *heard += 1;
+        }
+        failed(entry, "commit", call(|| listener.commit(new)))
+    };
+    run(&mut heard).or_else(|failure| {
+        let refused = matches!(failure, Error::Refused { .. });
+        let committing = matches!(
+            failure,
+            Error::ListenerFailed {
+                callback: "commit",
+                ..
+            }
+        );
+        if refused || committing {
+            return Err(failure);
+        }
+        let undo = Undo {
+            space: &entry.space,
+            heard: &events[..heard],
+        };
+        match failed(entry, "abort", call(|| listener.abort(&undo))) {
+            Ok(()) => Err(failure),
+            Err(rollback) => Err(Error::Inconsistent {
+                failure: failure.to_string().into(),
+                rollback: rollback.to_string().into(),
+            }),
+        }
+    })
+}

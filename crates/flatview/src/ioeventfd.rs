@@ -1,0 +1,92 @@
+//! ioeventfds: a write to an address that becomes a signal on a descriptor, without the device's code.
+//!
+//! Rules I1 to I15. A region keeps a sorted set of [`IoEventFd`]s; a view shows each of them once for every
+//! range of the region that meets it, and listeners hear the difference.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::address::AddressRange;
+
+/// What an ioeventfd signals: something with a descriptor that an accelerator can hand to the kernel.
+///
+/// Cheap to clone; two are equal if they are clones of one. The descriptor stays open for as long as a
+/// region, a view or a listener's queue holds a clone, so a listener never sees a closed one (rule I14).
+#[derive(Clone)]
+pub struct EventNotifier(Arc<NotifierInner>);
+
+struct NotifierInner {
+    id: u64,
+    source: Box<dyn AsFd + Send + Sync>,
+}
+
+static NEXT_NOTIFIER: AtomicU64 = AtomicU64::new(0);
+
+impl EventNotifier {
+    /// A notifier that signals `source`, usually an eventfd.
+    pub fn new(source: impl AsFd + Send + Sync + 'static) -> EventNotifier {
+        let id = NEXT_NOTIFIER.fetch_add(1, Ordering::Relaxed);
+        EventNotifier(Arc::new(NotifierInner {
+            id,
+            source: Box::new(source),
+        }))
+    }
+}
+
+impl AsFd for EventNotifier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.source.as_fd()
+    }
+}
+
+impl fmt::Debug for EventNotifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventNotifier(#{})", self.0.id)
+    }
+}
+
+impl PartialEq for EventNotifier {
+    fn eq(&self, other: &EventNotifier) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for EventNotifier {}
+
+impl PartialOrd for EventNotifier {
+    fn partial_cmp(&self, other: &EventNotifier) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// In order of creation.
+impl Ord for EventNotifier {
+    fn cmp(&self, other: &EventNotifier) -> core::cmp::Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+/// One ioeventfd: which writes signal which notifier.
+///
+/// The order of the fields is the order in which they sort (rule I3). Equality is exact: unlike QEMU (rule
+/// I5), an entry for any length equals no other entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IoEventFd {
+    /// Where the write must start: an offset in the region, or an address in the space a listener hears of.
+    pub address: u64,
+    /// How long the write must be in bytes: 1, 2, 4 or 8, or 0 for any length.
+    pub size: u32,
+    /// The value that must be written, in the device's byte order; `None` for any value.
+    pub datamatch: Option<u64>,
+    /// What is signalled.
+    pub notifier: EventNotifier,
+}
+
+impl IoEventFd {
+    /// The bytes it listens at; an entry for any length counts as one byte.
+    pub(crate) fn range(&self) -> Option<AddressRange> {
+        AddressRange::new(self.address, u64::from(self.size.max(1)))
+    }
+}

@@ -1,0 +1,45 @@
+//! Flatview: the guest-memory model of QEMU, for Rust.
+
+mod access;
+pub mod address;
+mod commit;
+mod compat;
+mod deliver;
+mod diff;
+mod dirty;
+mod error;
+mod ioeventfd;
+mod iommu;
+pub mod listener;
+mod listening;
+mod memory;
+mod primitive;
+mod publish;
+mod ram;
+mod receipt;
+mod region;
+mod registry;
+mod render;
+mod space;
+mod transaction;
+mod tree;
+mod view;
+
+pub use access::*;
+pub use address::{AddressRange, Size};
+pub use compat::Compat;
+pub use dirty::{DirtyClients, GlobalDirty};
+pub use error::Error;
+pub use ioeventfd::{EventNotifier, IoEventFd};
+pub use iommu::{IommuAccess, IommuOps, IotlbEntry};
+pub use listener::{
+    ListenerError, ListenerResult, LogSync, MemoryListener, MemoryRegionSection, Registration, Undo,
+    ViewChange,
+};
+pub use memory::{Memory, WeakMemory};
+pub use ram::RamBlock;
+pub use receipt::Receipt;
+pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};
+pub use space::{AddressSpace, Reader, Translation, ViewRef};
+pub use transaction::Transaction;
+pub use view::{FlatRange, FlatView};

@@ -1,0 +1,417 @@
+//! A machine's memory: the tree of regions, the address spaces that look at it, the listeners that hear of
+//! it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::address::{AddressRange, Size};
+use crate::compat::Compat;
+use crate::dirty::GlobalDirty;
+use crate::error::Error;
+use crate::primitive::{Mutex, MutexGuard};
+use crate::publish::{Retired, Unused};
+use crate::receipt::Receipt;
+use crate::region::{Backing, DropQueue, Region, RegionBuilder};
+use crate::registry::{ListenerEntry, Registry};
+use crate::space::AddressSpace;
+use crate::transaction::Transaction;
+use crate::tree::{Journal, MAX_DEPTH, Tree};
+use crate::view::{FlatRange, FlatView};
+
+/// The memory of one machine. There are no globals; many can live in one process.
+///
+/// Cheap to clone. It keeps its address spaces' listeners and, through containers and spaces, its regions
+/// alive. Devices, which regions keep alive in turn, hold a [`WeakMemory`], so that dropping the machine
+/// leaves nothing.
+///
+/// ```
+/// use flatview::{Memory, RamBlock, Size};
+///
+/// let memory = Memory::new();
+/// let system = memory.region("system").container(Size::MAX);
+/// let ram = memory.region("pc.ram").ram(RamBlock::unbacked(0x800_0000));
+/// let space = memory.create_address_space("memory", &system)?;
+/// memory.update(|tx| tx.add_subregion(&system, 0, &ram))?;
+/// assert_eq!(space.view().find(0x1234).unwrap().region(), &ram);
+/// # Ok::<(), flatview::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Memory(Arc<MemoryInner>);
+
+struct MemoryInner {
+    shared: Arc<Shared>,
+}
+
+/// A handle to a [`Memory`] that does not keep it alive.
+#[derive(Clone)]
+pub struct WeakMemory(Weak<MemoryInner>);
+
+/// What the handles of one memory share.
+///
+/// # Lock order
+///
+/// `updating` is held for a whole update, listeners' callbacks included. `tree` and then `registry` are held
+/// for moments, never while foreign code runs: a callback, or the drop of anything that may own a device.
+pub(crate) struct Shared {
+    updating: Updating,
+    pub(crate) tree: Mutex<Tree>,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) dropped_regions: Arc<DropQueue>,
+    pub(crate) retired: Arc<Retired<FlatView>>,
+}
+
+/// One update at a time, and who makes it.
+struct Updating {
+    lock: Mutex<()>,
+    /// The thread that holds the lock, 0 for none. Only that thread can find its own number here.
+    thread: AtomicU64,
+}
+
+/// A number for this thread that no other has.
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|&number| number)
+}
+
+/// The right to change things, while it lives. What was changed and not committed is undone with it.
+pub(crate) struct UpdateGuard<'a> {
+    shared: &'a Shared,
+    lock: Option<MutexGuard<'a, ()>>,
+    garbage: Garbage,
+}
+
+/// What may own a device, whose drop may call back into this memory: it goes when no lock is held.
+#[derive(Default)]
+pub(crate) struct Garbage {
+    pub(crate) journals: Vec<Journal>,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) views: Vec<Unused<FlatView>>,
+    pub(crate) listeners: Vec<ListenerEntry>,
+}
+
+impl UpdateGuard<'_> {
+    pub(crate) fn garbage(&mut self) -> &mut Garbage {
+        &mut self.garbage
+    }
+}
+
+impl Drop for UpdateGuard<'_> {
+    fn drop(&mut self) {
+        self.garbage.journals.push(self.shared.tree.lock().roll_back());
+        loop {
+            let leaving = self.shared.registry.lock().take_leaving();
+            if leaving.is_empty() {
+                break;
+            }
+            for id in leaving {
+                let (entry, _) = self.shared.unregister_locked(id);
+                self.garbage.listeners.extend(entry);
+            }
+        }
+        self.shared.updating.thread.store(0, Ordering::Relaxed);
+        self.lock = None;
+    }
+}
+
+impl Shared {
+    /// Waits for other threads' updates to end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NestedUpdate`]; [`Error::Inconsistent`] once listeners and views disagree.
+    pub(crate) fn begin_update(&self) -> Result<UpdateGuard<'_>, Error> {
+        let guard = self.begin_teardown()?;
+        if let Some((failure, rollback)) = &self.registry.lock().inconsistent {
+            return Err(Error::Inconsistent {
+                failure: failure.clone(),
+                rollback: rollback.clone(),
+            });
+        }
+        Ok(guard)
+    }
+
+    /// As [`begin_update`](Self::begin_update), for what is still possible when listeners and views disagree.
+    pub(crate) fn begin_teardown(&self) -> Result<UpdateGuard<'_>, Error> {
+        if self.is_updating_here() {
+            return Err(Error::NestedUpdate);
+        }
+        let lock = self.updating.lock.lock();
+        self.updating.thread.store(this_thread(), Ordering::Relaxed);
+        Ok(UpdateGuard {
+            shared: self,
+            lock: Some(lock),
+            garbage: Garbage::default(),
+        })
+    }
+
+    /// Whether this thread is in an update already.
+    pub(crate) fn is_updating_here(&self) -> bool {
+        self.updating.thread.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Puts a new region into the tree.
+    pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
+        let attributes = builder.attributes;
+        let mut tree = self.tree.lock();
+        let orphans = tree.remove_dropped(self.dropped_regions.take());
+        let region = tree.insert(attributes, |id| {
+            Region::new(
+                id,
+                Arc::downgrade(self),
+                Arc::clone(&self.dropped_regions),
+                builder,
+                backing,
+            )
+        });
+        drop(tree);
+        drop(orphans);
+        region
+    }
+}
+
+impl Memory {
+    /// An empty memory.
+    #[expect(
+        clippy::new_without_default,
+        reason = "two empty memories are not the same thing"
+    )]
+    pub fn new() -> Memory {
+        Memory::with_compat(Compat::empty())
+    }
+
+    /// An empty memory that copies the given bugs of QEMU.
+    pub fn with_compat(compat: Compat) -> Memory {
+        Memory(Arc::new(MemoryInner {
+            shared: Arc::new(Shared {
+                updating: Updating {
+                    lock: Mutex::new(()),
+                    thread: AtomicU64::new(0),
+                },
+                tree: Mutex::new(Tree::new(compat)),
+                registry: Mutex::new(Registry::new()),
+                dropped_regions: Arc::new(DropQueue::new()),
+                retired: Arc::new(Retired::new()),
+            }),
+        }))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// A handle that does not keep the memory alive.
+    pub fn downgrade(&self) -> WeakMemory {
+        WeakMemory(Arc::downgrade(&self.0))
+    }
+
+    /// Begins a region of that name; see [`RegionBuilder`].
+    pub fn region(&self, name: &str) -> RegionBuilder<'_> {
+        RegionBuilder::new(self, name)
+    }
+
+    /// Makes an address space that looks at `root` (rule H1). Its view is there at once.
+    ///
+    /// The space lives until its last handle is dropped or it is [destroyed](AddressSpace::destroy).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRegion`], [`Error::NestedUpdate`], and what rendering can say.
+    pub fn create_address_space(&self, name: &str, root: &Region) -> Result<AddressSpace, Error> {
+        self.check(root)?;
+        self.shared().create_space(name, root)
+    }
+
+    /// The address spaces, in order of creation.
+    pub fn address_spaces(&self) -> Vec<AddressSpace> {
+        self.shared().registry.lock().spaces()
+    }
+
+    /// Changes the tree: everything that `change` does happens in one commit, or nothing does.
+    ///
+    /// Listeners hear of the difference and may refuse it; then readers see the new views. If `change` fails
+    /// or panics, or a listener refuses or fails, all of it is undone.
+    ///
+    /// # Errors
+    ///
+    /// What `change` returns; [`Error::NestedUpdate`] within an update or a listener of this memory;
+    /// [`Error::RenderingTooDeep`] and [`Error::RenderingTooLarge`]; [`Error::Refused`],
+    /// [`Error::ListenerFailed`] and [`Error::Inconsistent`].
+    pub fn update<T>(
+        &self,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<Receipt<T>, Error> {
+        let (value, number) = self.shared().update(change)?;
+        Ok(Receipt::new(self.shared(), number, value))
+    }
+
+    /// Starts tracking all of guest memory for one more reason (rule P13). The first reason calls
+    /// `log_global_start` and then `log_start` on every range that is memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NestedUpdate`]; [`Error::ListenerFailed`], with those who had started stopped again.
+    pub fn global_dirty_log_start(&self, why: GlobalDirty) -> Result<Receipt, Error> {
+        let number = self.shared().global_dirty_log_start(why)?;
+        Ok(Receipt::new(self.shared(), number, ()))
+    }
+
+    /// Ends tracking for this reason. When none is left, every range hears `log_stop`, then the listeners
+    /// `log_global_stop` (rule P14).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NestedUpdate`]; [`Error::ListenerFailed`].
+    pub fn global_dirty_log_stop(&self, why: GlobalDirty) -> Result<Receipt, Error> {
+        let number = self.shared().global_dirty_log_stop(why)?;
+        Ok(Receipt::new(self.shared(), number, ()))
+    }
+
+    /// Brings in all dirty pages from every listener, then tells them all that it is done (rules P15, P16).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NestedUpdate`]; [`Error::ListenerFailed`] with the first failure, after all were asked.
+    pub fn global_dirty_log_sync(&self, last_stage: bool) -> Result<(), Error> {
+        self.shared().dirty_log_sync(None, last_stage)
+    }
+
+    /// Brings in the dirty pages of one region from every listener (rule P9).
+    ///
+    /// # Errors
+    ///
+    /// As [`global_dirty_log_sync`](Self::global_dirty_log_sync), and [`Error::ForeignRegion`].
+    pub fn sync_dirty_bitmap(&self, region: &Region) -> Result<(), Error> {
+        self.check(region)?;
+        self.shared().dirty_log_sync(Some(region), false)
+    }
+
+    /// Tells listeners that the dirty pages of `range`, offsets in `region`, were taken note of (rule P12).
+    ///
+    /// # Errors
+    ///
+    /// As [`sync_dirty_bitmap`](Self::sync_dirty_bitmap).
+    pub fn clear_dirty_bitmap(&self, region: &Region, range: AddressRange) -> Result<(), Error> {
+        self.check(region)?;
+        self.shared().dirty_log_clear(region, range)
+    }
+
+    /// What answers first at or after `offset` of `region`, within `size` bytes: `memory_region_find` (rule
+    /// B20).
+    ///
+    /// `region` need not be the root of a space: the first space, in order of creation, whose root contains
+    /// it is asked. The range returned is clipped to what was asked; its region may be one that overlaps
+    /// `region` rather than `region` itself. Aliases of `region` are not followed upwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRegion`]; [`Error::BadRange`] if `size` is zero.
+    pub fn find(
+        &self,
+        region: &Region,
+        offset: u64,
+        size: impl Into<Size>,
+    ) -> Result<Option<(AddressSpace, FlatRange)>, Error> {
+        self.check(region)?;
+        let size = size.into();
+        if size.is_zero() {
+            return Err(Error::BadRange {
+                start: offset,
+                size: 0,
+                within: region.name().into(),
+                limit: Size::MAX.bytes(),
+            });
+        }
+        let (mut start, mut top) = (i128::from(offset), region.id());
+        let space = {
+            let tree = self.shared().tree.lock();
+            loop {
+                start += i128::from(tree.node(top).attributes.address);
+                match tree.container(top) {
+                    Some(container) => top = container,
+                    None => break,
+                }
+            }
+            self.shared().registry.lock().first_rooted_at(top)
+        };
+        let window = AddressRange::clamp(start, start.saturating_add_unsigned(size.bytes()));
+        let (Some(space), Some(window)) = (space, window) else {
+            return Ok(None);
+        };
+        let found = space
+            .view()
+            .meeting(window)
+            .next()
+            .and_then(|range| range.clipped(window));
+        Ok(found.map(|range| (space, range)))
+    }
+
+    /// Whether something other than `container` itself answers at `offset` of it (rule B19).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRegion`].
+    pub fn present(&self, container: &Region, offset: u64) -> Result<bool, Error> {
+        let found = self.find(container, offset, 1)?;
+        Ok(found.is_some_and(|(_, range)| range.region() != container))
+    }
+
+    /// Whether a handle is one of ours, and may lead an alias.
+    pub(crate) fn check(&self, region: &Region) -> Result<(), Error> {
+        self.shared().check(region)
+    }
+
+    /// Whether one more alias may lead to `target`.
+    pub(crate) fn check_alias_chain(&self, target: &Region) -> Result<(), Error> {
+        if self.shared().tree.lock().alias_depth(target.id()) + 1 >= MAX_DEPTH {
+            return Err(Error::AliasChainTooLong {
+                target: target.name().into(),
+                limit: MAX_DEPTH,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(crate) fn check(self: &Arc<Self>, region: &Region) -> Result<(), Error> {
+        match region.belongs_to(self) {
+            true => Ok(()),
+            false => Err(Error::ForeignRegion {
+                region: region.name().into(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("address_spaces", &self.address_spaces())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Listeners hear of everything as gone, then everything that nobody else holds goes.
+impl Drop for MemoryInner {
+    fn drop(&mut self) {
+        self.shared.unregister_all();
+        let spaces = self.shared.registry.lock().take();
+        let regions = self.shared.tree.lock().clear();
+        drop((spaces, regions));
+    }
+}
+
+impl WeakMemory {
+    /// The memory, unless it is gone.
+    pub fn upgrade(&self) -> Option<Memory> {
+        self.0.upgrade().map(Memory)
+    }
+}
+
+impl fmt::Debug for WeakMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakMemory")
+    }
+}

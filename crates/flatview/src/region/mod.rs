@@ -1,0 +1,333 @@
+//! Regions: what a guest's memory is made of, before it is flattened.
+
+mod builder;
+mod owner;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Weak};
+
+pub use builder::RegionBuilder;
+pub use owner::{Owner, OwnerKind, OwnerReference};
+
+use crate::access::MemoryRegionOps;
+use crate::address::{AddressRange, Size};
+use crate::error::Error;
+use crate::ioeventfd::IoEventFd;
+use crate::iommu::IommuOps;
+use crate::memory::Shared;
+use crate::primitive::Mutex;
+use crate::ram::RamBlock;
+
+/// The place of a region in its memory's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RegionId(pub(crate) u32);
+
+impl RegionId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A memory region: a cheap handle that can be cloned; two are equal if they mean the same region.
+///
+/// What a region *is* (its name, its kind, what backs it, its owner) never changes and is read from the
+/// handle. What the tree says about it (where it is mapped, its size, its attributes) is changed by a
+/// [`Transaction`](crate::Transaction) and read with [`Region::state`].
+///
+/// A container keeps its children alive, an alias its target, a view what it shows, an address space its
+/// root. A region that nothing keeps alive leaves the tree.
+#[derive(Clone)]
+pub struct Region(Arc<RegionInner>);
+
+pub(crate) struct RegionInner {
+    id: RegionId,
+    memory: Weak<Shared>,
+    dropped: Arc<DropQueue>,
+    name: Box<str>,
+    backing: Backing,
+    owner: Option<Owner>,
+    parent: Option<Owner>,
+}
+
+/// Regions whose last handle went away; the tree takes them out when it is next locked.
+///
+/// Dropping a handle must be possible anywhere, under the tree's lock too, so it cannot take that lock.
+#[derive(Debug)]
+pub(crate) struct DropQueue(Mutex<Vec<RegionId>>);
+
+impl DropQueue {
+    pub(crate) fn new() -> DropQueue {
+        DropQueue(Mutex::new(Vec::new()))
+    }
+
+    pub(crate) fn take(&self) -> Vec<RegionId> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Drop for RegionInner {
+    fn drop(&mut self) {
+        self.dropped.0.lock().push(self.id);
+    }
+}
+
+/// What a region is made of.
+pub(crate) enum Backing {
+    Container,
+    Ram(RamBlock),
+    RamDevice(RamBlock),
+    RomDevice(RamBlock, Arc<dyn MemoryRegionOps>),
+    Mmio(Arc<dyn MemoryRegionOps>),
+    Reservation,
+    Alias(Region),
+    Iommu(Arc<dyn IommuOps>),
+}
+
+/// What a region can be (rules A1 to A15).
+///
+/// ROM is RAM with the readonly attribute, as in QEMU (rule A12): see [`RegionState::readonly`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegionKind {
+    /// Renders nothing of its own; offsets and clips its children (rule A1).
+    Container,
+    /// Backed by a RAM block; ROM if readonly (rules A4, A12).
+    Ram,
+    /// RAM of a device: mapped like RAM, accessed with the exact width by everybody else (rule A11).
+    RamDevice,
+    /// Reads come from a RAM block, writes go to a device; without romd mode, both go there (rule A13).
+    RomDevice,
+    /// A device answers (rule A2).
+    Mmio,
+    /// Nobody answers, but nothing below shines through: addresses the host kernel handles (rule A3).
+    Reservation,
+    /// A window onto another region (rule A14).
+    Alias,
+    /// Accesses are translated and go on in another address space (rule A15).
+    Iommu,
+}
+
+impl Region {
+    pub(crate) fn new(
+        id: RegionId,
+        memory: Weak<Shared>,
+        dropped: Arc<DropQueue>,
+        builder: RegionBuilder<'_>,
+        backing: Backing,
+    ) -> Region {
+        let RegionBuilder {
+            name, owner, parent, ..
+        } = builder;
+        Region(Arc::new(RegionInner {
+            id,
+            memory,
+            dropped,
+            name,
+            backing,
+            owner,
+            parent,
+        }))
+    }
+
+    pub(crate) fn id(&self) -> RegionId {
+        self.0.id
+    }
+
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.0.backing
+    }
+
+    pub(crate) fn belongs_to(&self, memory: &Arc<Shared>) -> bool {
+        std::ptr::eq(self.0.memory.as_ptr(), Arc::as_ptr(memory))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakRegion {
+        WeakRegion(Arc::downgrade(&self.0))
+    }
+
+    /// The name it was made with. Names need not be unique.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> RegionKind {
+        match self.0.backing {
+            Backing::Container => RegionKind::Container,
+            Backing::Ram(_) => RegionKind::Ram,
+            Backing::RamDevice(_) => RegionKind::RamDevice,
+            Backing::RomDevice(..) => RegionKind::RomDevice,
+            Backing::Mmio(_) => RegionKind::Mmio,
+            Backing::Reservation => RegionKind::Reservation,
+            Backing::Alias(_) => RegionKind::Alias,
+            Backing::Iommu(_) => RegionKind::Iommu,
+        }
+    }
+
+    /// Whether it answers accesses itself: every kind but containers and aliases. A terminating region with
+    /// children fills the gaps between them (rule B13).
+    pub fn terminates(&self) -> bool {
+        !matches!(self.0.backing, Backing::Container | Backing::Alias(_))
+    }
+
+    /// The device or object it belongs to.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.0.owner.as_ref()
+    }
+
+    /// The object that has it in the tree of objects, where that is not its owner (rule A24).
+    pub fn parent(&self) -> Option<&Owner> {
+        self.0.parent.as_ref()
+    }
+
+    /// What an alias is a window onto; `None` for every other kind.
+    pub fn alias_target(&self) -> Option<&Region> {
+        match &self.0.backing {
+            Backing::Alias(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// The region at the end of a chain of aliases; itself if it is no alias.
+    pub fn alias_end(&self) -> &Region {
+        let mut region = self;
+        while let Some(target) = region.alias_target() {
+            region = target;
+        }
+        region
+    }
+
+    /// The memory behind RAM, RAM devices and ROM devices. Aliases are not followed.
+    pub fn ram_block(&self) -> Option<&RamBlock> {
+        match &self.0.backing {
+            Backing::Ram(block) | Backing::RamDevice(block) | Backing::RomDevice(block, _) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// The device behind MMIO and ROM devices. Aliases are not followed.
+    pub fn ops(&self) -> Option<&Arc<dyn MemoryRegionOps>> {
+        match &self.0.backing {
+            Backing::Mmio(ops) | Backing::RomDevice(_, ops) => Some(ops),
+            _ => None,
+        }
+    }
+
+    /// The translation behind an IOMMU region. Aliases are not followed.
+    pub fn iommu_ops(&self) -> Option<&Arc<dyn IommuOps>> {
+        match &self.0.backing {
+            Backing::Iommu(ops) => Some(ops),
+            _ => None,
+        }
+    }
+
+    /// What the tree says about the region now. Within a transaction that is what the transaction has made
+    /// of it so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryDropped`] if the [`Memory`](crate::Memory) is gone.
+    pub fn state(&self) -> Result<RegionState, Error> {
+        let shared = self.shared()?;
+        Ok(shared.tree.lock().state(self.id()))
+    }
+
+    /// The children of a region, in the order in which they are rendered: highest priority first, at equal
+    /// priority the newest first (rule B3).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryDropped`] if the [`Memory`](crate::Memory) is gone.
+    pub fn subregions(&self) -> Result<Vec<Region>, Error> {
+        let shared = self.shared()?;
+        let tree = shared.tree.lock();
+        Ok(tree.children(self.id()).cloned().collect())
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, Error> {
+        self.0.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
+            what: self.name().into(),
+        })
+    }
+}
+
+impl fmt::Debug for RegionInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegionInner({:?})", self.name)
+    }
+}
+
+impl PartialEq for Region {
+    fn eq(&self, other: &Region) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Region {}
+
+impl Hash for Region {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region({:?}, {:?})", self.name(), self.kind())
+    }
+}
+
+/// A handle that does not keep its region alive.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakRegion(Weak<RegionInner>);
+
+impl WeakRegion {
+    pub(crate) fn upgrade(&self) -> Option<Region> {
+        self.0.upgrade().map(Region)
+    }
+}
+
+/// What the tree says about a region at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegionState {
+    /// The container it is mapped in.
+    pub container: Option<Region>,
+    /// Its offset in the container, in bytes; kept after it was unmapped (rule B5).
+    pub address: u64,
+    /// Its size.
+    pub size: Size,
+    /// Its priority among its siblings; higher wins. Kept after it was unmapped.
+    pub priority: i32,
+    /// Whether it and its subtree are rendered at all (rule B7).
+    pub enabled: bool,
+    /// Whether what is seen through it is read-only (rule C16). For RAM this means ROM.
+    pub readonly: bool,
+    /// Whether what is seen through it is non-volatile memory (rule C17).
+    pub nonvolatile: bool,
+    /// Whether what is seen through it must not be merged with its neighbours (rule C18).
+    pub unmergeable: bool,
+    /// Whether a ROM device is read directly (rule A13); true for every other kind (rule C19).
+    pub romd_mode: bool,
+    /// Which byte of the target an alias begins at; 0 for every other kind.
+    pub alias_offset: u64,
+    /// How many mapped aliases lead to it, directly or through other aliases (rule B10).
+    pub mapped_via_alias: u32,
+    /// Who logs its dirty pages now.
+    pub dirty_log_mask: crate::dirty::DirtyClients,
+    /// Its ioeventfds, sorted, with offsets in the region.
+    pub ioeventfds: Vec<IoEventFd>,
+    /// The parts whose writes may be coalesced, as offsets in the region, in the order they were added.
+    pub coalesced: Vec<AddressRange>,
+    /// Whether an access to it must flush coalesced writes first (rule J4).
+    pub flush_coalesced: bool,
+}
+
+impl RegionState {
+    /// Whether it is mapped, in a container or through an alias (rule B11). Says nothing about whether an
+    /// address space sees it.
+    pub fn is_mapped(&self) -> bool {
+        self.container.is_some() || self.mapped_via_alias != 0
+    }
+}

@@ -1,0 +1,280 @@
+//! Address spaces: a root region, the view published for it, and the ways to look at it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::address::{AddressRange, Size};
+use crate::error::Error;
+use crate::listener::{ListenerId, MemoryListener, Registration};
+use crate::memory::Shared;
+use crate::publish::{Cell, Hold, Outlet};
+use crate::receipt::Receipt;
+use crate::region::Region;
+use crate::view::{FlatRange, FlatView};
+
+/// In order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SpaceId(pub(crate) u64);
+
+/// Something that can issue addresses: a CPU, the I/O ports, a bus master. A cheap handle that can be cloned;
+/// two are equal if they mean the same space.
+///
+/// Spaces whose roots lead to the same physical root share one view (rule C31). A space lives until its last
+/// handle, reader and registration is gone, or it is [destroyed](Self::destroy).
+#[derive(Clone)]
+pub struct AddressSpace(Arc<SpaceInner>);
+
+pub(crate) struct SpaceInner {
+    pub(crate) id: SpaceId,
+    name: Box<str>,
+    pub(crate) root: Region,
+    memory: Weak<Shared>,
+    retired: Arc<crate::publish::Retired<FlatView>>,
+    pub(crate) outlet: Outlet<FlatView>,
+    destroyed: AtomicBool,
+}
+
+impl AddressSpace {
+    pub(crate) fn new(
+        id: SpaceId,
+        name: &str,
+        root: &Region,
+        shared: &Arc<Shared>,
+        cell: Arc<Cell<FlatView>>,
+    ) -> AddressSpace {
+        AddressSpace(Arc::new(SpaceInner {
+            id,
+            name: name.into(),
+            root: root.clone(),
+            memory: Arc::downgrade(shared),
+            retired: Arc::clone(&shared.retired),
+            outlet: Outlet::new(cell),
+            destroyed: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn from_inner(inner: Arc<SpaceInner>) -> AddressSpace {
+        AddressSpace(inner)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<SpaceInner> {
+        &self.0
+    }
+
+    /// The name it was made with. Names need not be unique (rule H1).
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The region it looks at.
+    pub fn root(&self) -> &Region {
+        &self.0.root
+    }
+
+    /// The current view, which stays as it is for as long as the returned value lives. Who looks often uses
+    /// a [`reader`](Self::reader).
+    pub fn view(&self) -> ViewRef {
+        let mut hold = Hold::new(Arc::clone(&self.0.retired));
+        hold.refresh(&self.0.outlet);
+        ViewRef(hold)
+    }
+
+    /// A reader for one thread.
+    pub fn reader(&self) -> Reader {
+        Reader {
+            hold: Hold::new(Arc::clone(&self.0.retired)),
+            space: self.clone(),
+            not_sync: PhantomData,
+        }
+    }
+
+    /// Where an access to `address` goes and how many of `size` bytes it reaches there (rule L17); `None` if
+    /// nothing answers. IOMMU regions are answered for by the region itself.
+    ///
+    /// The length is cut at the end of the range for memory only: an access to a device is delivered whole
+    /// (rule K22).
+    pub fn translate(&self, address: u64, size: impl Into<Size>) -> Option<Translation> {
+        let view = self.view();
+        let range = view.find(address)?;
+        let left = AddressRange::from_bounds(address, range.last())?.size();
+        let size = size.into();
+        let is_memory = matches!(range.region().kind(), crate::RegionKind::Ram);
+        Some(Translation {
+            region: range.region().clone(),
+            offset: range.offset_at(address),
+            size: if is_memory { size.min(left) } else { size },
+        })
+    }
+
+    /// Registers a listener. It hears at once of everything the space shows (rule F7), ioeventfds included
+    /// (F8 is not copied).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NestedUpdate`], [`Error::MemoryDropped`], [`Error::AddressSpaceDestroyed`]; [`Error::Refused`]
+    /// and [`Error::ListenerFailed`] if the listener does not take what is there: it has then heard the
+    /// inverse and is not registered.
+    pub fn register(&self, listener: Arc<dyn MemoryListener>) -> Result<Registration, Error> {
+        let id = self.shared()?.register(self, &listener)?;
+        Ok(Registration {
+            space: self.clone(),
+            id: Some(id),
+        })
+    }
+
+    pub(crate) fn unregister(&self, id: ListenerId) -> Result<(), Error> {
+        match self.0.memory.upgrade() {
+            // A memory that is dropped has unregistered everybody.
+            None => Ok(()),
+            Some(shared) => shared.unregister(id),
+        }
+    }
+
+    /// Destroys the space (rule H2): it shows nothing from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressSpaceBusy`] if listeners are registered, [`Error::NestedUpdate`],
+    /// [`Error::MemoryDropped`], [`Error::AddressSpaceDestroyed`].
+    pub fn destroy(&self) -> Result<Receipt, Error> {
+        let shared = self.shared()?;
+        let number = shared.destroy_space(self)?;
+        Ok(Receipt::new(&shared, number, ()))
+    }
+
+    /// Whether it was destroyed.
+    pub fn is_destroyed(&self) -> bool {
+        self.0.destroyed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_destroyed(&self) {
+        self.0.destroyed.store(true, Ordering::Release);
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::AddressSpaceDestroyed`].
+    pub(crate) fn check_alive(&self) -> Result<(), Error> {
+        match self.is_destroyed() {
+            true => Err(Error::AddressSpaceDestroyed {
+                space: self.name().into(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, Error> {
+        self.0.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
+            what: self.name().into(),
+        })
+    }
+}
+
+impl PartialEq for AddressSpace {
+    fn eq(&self, other: &AddressSpace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for AddressSpace {}
+
+impl fmt::Debug for AddressSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AddressSpace({:?})", self.name())
+    }
+}
+
+impl fmt::Debug for SpaceInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpaceInner({:?})", self.name)
+    }
+}
+
+/// Where an access goes (rule L17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Translation {
+    /// Who answers.
+    pub region: Region,
+    /// Which byte of it, from its first.
+    pub offset: u64,
+    /// How many of the bytes asked for it reaches there.
+    pub size: Size,
+}
+
+/// A view that is being looked at. It and the memory it shows stay until this is dropped, and receipts of
+/// commits that replace it wait for that.
+#[derive(Debug)]
+pub struct ViewRef(Hold<FlatView>);
+
+impl Deref for ViewRef {
+    type Target = FlatView;
+
+    fn deref(&self) -> &FlatView {
+        self.0
+            .held()
+            .expect("a reference to a view is made with one and never gives it up")
+    }
+}
+
+/// One thread's way to look at an address space, many times and cheaply.
+///
+/// A reader keeps the view it saw last; one atomic load tells whether there is a newer one. So it never waits
+/// and never sees half a commit, but it keeps what it saw alive: [`release`](Self::release) it before the
+/// thread blocks or idles.
+///
+/// ```
+/// # use flatview::{Memory, RamBlock, Size};
+/// # let memory = Memory::new();
+/// # let system = memory.region("system").container(Size::MAX);
+/// # let space = memory.create_address_space("memory", &system)?;
+/// let ram = memory.region("dimm0").ram(RamBlock::unbacked(0x1000));
+/// memory.update(|tx| tx.add_subregion(&system, 0, &ram))?;
+///
+/// let mut reader = space.reader();
+/// assert!(reader.find(0x800).is_some());
+///
+/// let unplugged = memory.update(|tx| tx.del_subregion(&system, &ram))?;
+/// assert!(!unplugged.is_quiesced(), "the reader could still be using it");
+/// reader.release();
+/// unplugged.wait()?;
+/// assert!(reader.find(0x800).is_none());
+/// # Ok::<(), flatview::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    hold: Hold<FlatView>,
+    space: AddressSpace,
+    /// A reader is one thread's.
+    not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+impl Reader {
+    /// The address space.
+    pub fn address_space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    /// The current view.
+    #[inline]
+    pub fn view(&mut self) -> &FlatView {
+        if !self.hold.is_current() {
+            self.hold.refresh(&self.space.0.outlet);
+        }
+        self.hold.held().expect("just refreshed")
+    }
+
+    /// The range of the current view that contains `address`.
+    #[inline]
+    pub fn find(&mut self, address: u64) -> Option<&FlatRange> {
+        self.view().find(address)
+    }
+
+    /// Gives the view up, so that this reader keeps nothing alive. The next look takes the current one.
+    pub fn release(&mut self) {
+        self.hold.release();
+    }
+}

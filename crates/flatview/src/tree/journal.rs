@@ -1,0 +1,146 @@
+//! What a transaction has done to the tree: how to undo it, and what it damaged.
+
+use super::{Attributes, ChildKey, Extras, Tree};
+use crate::address::AddressRange;
+use crate::dirty::GlobalDirty;
+use crate::region::{Region, RegionId};
+
+/// Bytes of a region, in its own coordinates, that may look different now. They may lie beyond its size:
+/// that is where it ended before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) region: RegionId,
+    pub(crate) range: AddressRange,
+}
+
+/// The handles in it keep every region it names alive, so the ids in the damage stay valid.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    undo: Vec<Undo>,
+    pub(crate) damage: Vec<Damage>,
+    /// Regions whose own address changed. A view rooted at one of them moves as a whole (rule B12).
+    pub(crate) readdressed: Vec<RegionId>,
+    /// Whether spaces may have to be rendered from other regions now.
+    pub(crate) roots_moved: bool,
+    /// Whether every view may look different now.
+    pub(crate) everything: bool,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Linked {
+        container: Region,
+        sub: Region,
+    },
+    Unlinked {
+        container: Region,
+        sub: Region,
+        key: ChildKey,
+    },
+    Attributes {
+        region: Region,
+        old: Attributes,
+    },
+    Extras {
+        region: Region,
+        old: Option<Box<Extras>>,
+    },
+    Global {
+        old: (GlobalDirty, bool),
+    },
+}
+
+impl Journal {
+    /// Whether no view can look different.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.damage.is_empty() && self.readdressed.is_empty() && !self.roots_moved && !self.everything
+    }
+
+    pub(super) fn linked(&mut self, container: &Region, sub: &Region, attributes: Attributes) {
+        self.damage_window(container.id(), attributes);
+        self.undo.push(Undo::Linked {
+            container: container.clone(),
+            sub: sub.clone(),
+        });
+    }
+
+    pub(super) fn unlinked(&mut self, container: &Region, sub: &Region, key: ChildKey, old: Attributes) {
+        self.damage_window(container.id(), old);
+        self.undo.push(Undo::Unlinked {
+            container: container.clone(),
+            sub: sub.clone(),
+            key,
+        });
+    }
+
+    pub(super) fn set_attributes(&mut self, region: &Region, old: Attributes, new: Attributes) {
+        if old.address != new.address {
+            self.readdressed.push(region.id());
+        }
+        // Where it is and what is above it matter to its container only, and a disabled region shows nothing.
+        let looks = |of: Attributes| Attributes {
+            address: 0,
+            priority: 0,
+            size: old.size,
+            ..of
+        };
+        if (old.enabled || new.enabled) && looks(old) != looks(new) {
+            self.damage_own(region.id(), 0, old.size.max(new.size).bytes());
+        } else if old.enabled && old.size != new.size {
+            self.damage_own(
+                region.id(),
+                old.size.min(new.size).bytes(),
+                old.size.max(new.size).bytes(),
+            );
+        }
+        self.undo.push(Undo::Attributes {
+            region: region.clone(),
+            old,
+        });
+    }
+
+    pub(super) fn set_extras(&mut self, region: &Region, size: u128, old: Option<Box<Extras>>) {
+        self.damage_own(region.id(), 0, size);
+        self.undo.push(Undo::Extras {
+            region: region.clone(),
+            old,
+        });
+    }
+
+    pub(super) fn set_global(&mut self, old: (GlobalDirty, bool)) {
+        self.everything = true;
+        self.undo.push(Undo::Global { old });
+    }
+
+    /// Damages what a child with these attributes covers in its container.
+    fn damage_window(&mut self, container: RegionId, child: Attributes) {
+        if child.enabled {
+            let start = u128::from(child.address);
+            self.damage_own(container, start, start + child.size.bytes());
+        }
+    }
+
+    fn damage_own(&mut self, region: RegionId, start: u128, end: u128) {
+        let end = end.min(1 << 64);
+        if start < end {
+            let bound = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
+            if let Some(range) = AddressRange::from_bounds(bound(start), bound(end - 1)) {
+                self.damage.push(Damage { region, range });
+            }
+        }
+    }
+
+    pub(super) fn undo(&mut self, tree: &mut Tree) {
+        for step in self.undo.iter_mut().rev() {
+            match step {
+                Undo::Linked { container, sub } => {
+                    tree.unlink(container.id(), sub.id());
+                }
+                Undo::Unlinked { container, sub, key } => tree.link(container, sub, *key),
+                Undo::Attributes { region, old } => tree.store_attributes(region.id(), *old),
+                Undo::Extras { region, old } => tree.node_mut(region.id()).extras = old.take(),
+                Undo::Global { old } => (tree.global_dirty, tree.logs_code) = *old,
+            }
+        }
+    }
+}

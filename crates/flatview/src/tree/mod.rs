@@ -1,0 +1,496 @@
+//! The mutable tree of regions: who contains whom, where, at what priority, and who is an alias of whom.
+//!
+//! The tree knows no views and no listeners. Every change is journalled, so that a transaction that fails is
+//! undone step by step, and leaves *damage*: which bytes of which region may look different now.
+
+mod children;
+mod journal;
+mod roots;
+
+pub(crate) use children::ChildKey;
+use children::Children;
+pub(crate) use journal::Journal;
+
+use crate::address::{AddressRange, Size};
+use crate::compat::Compat;
+use crate::dirty::{DirtyClients, GlobalDirty};
+use crate::error::Error;
+use crate::ioeventfd::IoEventFd;
+use crate::region::{Backing, Region, RegionId, RegionState, WeakRegion};
+
+/// How deep aliases of aliases may go, and containers and aliases nest in a rendering.
+pub(crate) const MAX_DEPTH: usize = 256;
+
+/// What a transaction can set on a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) address: u64,
+    pub(crate) size: Size,
+    pub(crate) alias_offset: u64,
+    pub(crate) priority: i32,
+    pub(crate) enabled: bool,
+    pub(crate) readonly: bool,
+    pub(crate) nonvolatile: bool,
+    pub(crate) unmergeable: bool,
+    pub(crate) romd_mode: bool,
+    /// How many times VGA logging was switched on (rule P2).
+    pub(crate) vga_logs: u8,
+}
+
+impl Default for Attributes {
+    /// Rule A19.
+    fn default() -> Attributes {
+        Attributes {
+            address: 0,
+            size: Size::ZERO,
+            alias_offset: 0,
+            priority: 0,
+            enabled: true,
+            readonly: false,
+            nonvolatile: false,
+            unmergeable: false,
+            romd_mode: true,
+            vga_logs: 0,
+        }
+    }
+}
+
+impl Attributes {
+    /// Whether nothing would be lost if views skipped this region on the way to its only content (rule C32).
+    fn is_plain(&self) -> bool {
+        !self.readonly && !self.nonvolatile && !self.unmergeable
+    }
+}
+
+/// What few regions have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) ioeventfds: Vec<IoEventFd>,
+    pub(crate) coalesced: Vec<AddressRange>,
+    pub(crate) flush_coalesced: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    handle: WeakRegion,
+    pub(crate) attributes: Attributes,
+    pub(crate) terminates: bool,
+    has_ram_block: bool,
+    is_iommu: bool,
+    pub(crate) alias_target: Option<RegionId>,
+    alias_depth: u16,
+    container: Option<(RegionId, ChildKey)>,
+    mapped_via_alias: u32,
+    children: Children,
+    /// The aliases that lead here directly.
+    aliases: Vec<RegionId>,
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+impl Node {
+    /// The region; `None` only while its last handle is being dropped, and then nothing leads here.
+    pub(crate) fn region(&self) -> Option<Region> {
+        self.handle.upgrade()
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.children.len() != 0
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    nodes: Vec<Option<Node>>,
+    free: Vec<RegionId>,
+    next_sequence: u64,
+    /// Whether view roots are chosen exactly as QEMU does, with C32 and C33.
+    lossy_roots: bool,
+    pub(crate) global_dirty: GlobalDirty,
+    /// Whether somebody translates code from guest memory (rule P4).
+    pub(crate) logs_code: bool,
+    journal: Journal,
+}
+
+impl Tree {
+    pub(crate) fn new(compat: Compat) -> Tree {
+        Tree {
+            lossy_roots: compat.contains(Compat::LOSSY_VIEW_ROOTS),
+            ..Tree::default()
+        }
+    }
+
+    /// Makes room for a region. The handle is made by `make`, which is told the id.
+    ///
+    /// An alias chain that is too deep is the caller's to refuse; see [`Tree::alias_depth`].
+    pub(crate) fn insert(&mut self, attributes: Attributes, make: impl FnOnce(RegionId) -> Region) -> Region {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(None);
+            RegionId(u32::try_from(self.nodes.len() - 1).expect("fewer than 2^32 regions fit in memory"))
+        });
+        let region = make(id);
+        let alias_target = region.alias_target().map(Region::id);
+        let alias_depth = alias_target.map_or(0, |target| self.node(target).alias_depth + 1);
+        if let Some(target) = alias_target {
+            self.node_mut(target).aliases.push(id);
+        }
+        self.nodes[id.index()] = Some(Node {
+            handle: region.downgrade(),
+            attributes,
+            terminates: region.terminates(),
+            has_ram_block: region.ram_block().is_some(),
+            is_iommu: matches!(region.backing(), Backing::Iommu(_)),
+            alias_target,
+            alias_depth,
+            container: None,
+            mapped_via_alias: 0,
+            children: Children::default(),
+            aliases: Vec::new(),
+            extras: None,
+        });
+        region
+    }
+
+    /// How many aliases lead from `id` to a region that is none.
+    pub(crate) fn alias_depth(&self, id: RegionId) -> usize {
+        self.node(id).alias_depth.into()
+    }
+
+    /// Takes regions out whose last handle is gone. The children they kept alive are returned, to be dropped
+    /// where that may run a device's code: not under the tree's lock.
+    pub(crate) fn remove_dropped(&mut self, dropped: Vec<RegionId>) -> Vec<Region> {
+        let mut orphans = Vec::new();
+        for id in dropped {
+            let Some(mut node) = self.nodes[id.index()].take() else {
+                continue;
+            };
+            self.free.push(id);
+            if let Some(target) = node.alias_target
+                && let Some(target) = self.nodes[target.index()].as_mut()
+            {
+                target.aliases.retain(|&alias| alias != id);
+            }
+            for child in node.children.take() {
+                self.node_mut(child.id()).container = None;
+                if child.alias_target().is_some() {
+                    self.count_alias_mapping(child.id(), false);
+                }
+                orphans.push(child);
+            }
+        }
+        orphans
+    }
+
+    /// Lets go of all children and ioeventfds, when the memory is dropped.
+    pub(crate) fn clear(&mut self) -> (Vec<Region>, Vec<Box<Extras>>) {
+        let mut held = (Vec::new(), Vec::new());
+        for node in self.nodes.iter_mut().flatten() {
+            held.0.extend(node.children.take());
+            held.1.extend(node.extras.take());
+        }
+        held
+    }
+
+    /// # Panics
+    ///
+    /// Panics if there is no such region, which would be a mistake in this crate: ids are only taken from
+    /// handles, and a handle keeps its node.
+    pub(crate) fn node(&self, id: RegionId) -> &Node {
+        self.nodes[id.index()].as_ref().expect("a handle keeps its node")
+    }
+
+    fn node_mut(&mut self, id: RegionId) -> &mut Node {
+        self.nodes[id.index()].as_mut().expect("a handle keeps its node")
+    }
+
+    pub(crate) fn container(&self, id: RegionId) -> Option<RegionId> {
+        self.node(id).container.map(|(container, _)| container)
+    }
+
+    pub(crate) fn aliases(&self, id: RegionId) -> &[RegionId] {
+        &self.node(id).aliases
+    }
+
+    pub(crate) fn children(&self, id: RegionId) -> impl DoubleEndedIterator<Item = &Region> {
+        self.node(id).children.iter()
+    }
+
+    /// The children of `id` that meet `range` (offsets in `id`), in rendering order, appended to `found`.
+    pub(crate) fn children_meeting(&self, id: RegionId, range: AddressRange, found: &mut Vec<RegionId>) {
+        let children = &self.node(id).children;
+        let meets = |&child: &RegionId| {
+            let attributes = &self.node(child).attributes;
+            let start = i128::from(attributes.address);
+            let end = start.saturating_add_unsigned(attributes.size.bytes());
+            AddressRange::clamp(start, end).is_some_and(|child| child.overlaps(range))
+        };
+        match children.index() {
+            None => found.extend(children.iter().map(Region::id).filter(meets)),
+            Some(index) => {
+                let first = found.len();
+                found.extend(index.candidates(range).filter(meets));
+                found[first..].sort_unstable_by_key(|&child| self.node(child).container.map(|(_, key)| key));
+            }
+        }
+    }
+
+    pub(crate) fn state(&self, id: RegionId) -> RegionState {
+        let node = self.node(id);
+        let attributes = &node.attributes;
+        let extras = node.extras.as_deref().cloned().unwrap_or_default();
+        RegionState {
+            container: self
+                .container(id)
+                .and_then(|container| self.node(container).region()),
+            address: attributes.address,
+            size: attributes.size,
+            priority: attributes.priority,
+            enabled: attributes.enabled,
+            readonly: attributes.readonly,
+            nonvolatile: attributes.nonvolatile,
+            unmergeable: attributes.unmergeable,
+            romd_mode: attributes.romd_mode,
+            alias_offset: attributes.alias_offset,
+            mapped_via_alias: node.mapped_via_alias,
+            dirty_log_mask: self.dirty_log_mask(id),
+            ioeventfds: extras.ioeventfds,
+            coalesced: extras.coalesced,
+            flush_coalesced: extras.flush_coalesced,
+        }
+    }
+
+    /// Who logs writes to a region (rule C20).
+    pub(crate) fn dirty_log_mask(&self, id: RegionId) -> DirtyClients {
+        let node = self.node(id);
+        let mut mask = DirtyClients::empty();
+        mask.set(DirtyClients::VGA, node.attributes.vga_logs > 0);
+        mask.set(
+            DirtyClients::MIGRATION,
+            !self.global_dirty.is_empty() && (node.has_ram_block || node.is_iommu),
+        );
+        mask.set(DirtyClients::CODE, self.logs_code && node.has_ram_block);
+        mask
+    }
+
+    /// Puts `sub` into `container`, above the siblings of its priority (rules B1 to B3).
+    pub(crate) fn add_subregion(
+        &mut self,
+        container: &Region,
+        address: u64,
+        sub: &Region,
+        priority: i32,
+    ) -> Result<(), Error> {
+        if let Some(present) = self.container(sub.id()) {
+            return Err(Error::AlreadyMapped {
+                region: sub.name().into(),
+                container: self.name(present),
+                address: self.node(sub.id()).attributes.address,
+            });
+        }
+        if container.alias_target().is_some() {
+            return Err(Error::ChildOfAlias {
+                alias: container.name().into(),
+                region: sub.name().into(),
+            });
+        }
+        let mut above = Some(container.id());
+        while let Some(id) = above {
+            if id == sub.id() {
+                return Err(Error::ContainmentCycle {
+                    container: container.name().into(),
+                    region: sub.name().into(),
+                });
+            }
+            above = self.container(id);
+        }
+        let attributes = Attributes {
+            address,
+            priority,
+            ..self.node(sub.id()).attributes
+        };
+        self.set_attributes(sub, attributes);
+        let key = self.next_key(priority);
+        self.link(container, sub, key);
+        self.journal.linked(container, sub, attributes);
+        Ok(())
+    }
+
+    /// Takes `sub` out of `container`; its address and priority stay (rule B5).
+    pub(crate) fn del_subregion(&mut self, container: &Region, sub: &Region) -> Result<(), Error> {
+        let present = self.container(sub.id());
+        if present != Some(container.id()) {
+            return Err(Error::NotASubregion {
+                container: container.name().into(),
+                region: sub.name().into(),
+                actual: present.map(|actual| self.name(actual)),
+            });
+        }
+        let key = self.unlink(container.id(), sub.id());
+        self.journal
+            .unlinked(container, sub, key, self.node(sub.id()).attributes);
+        Ok(())
+    }
+
+    /// Moves `sub`; where it is mapped it comes to lie above the siblings of its priority (rule B4).
+    pub(crate) fn set_address(&mut self, sub: &Region, address: u64) {
+        let old = self.node(sub.id()).attributes;
+        if old.address == address {
+            return;
+        }
+        let new = Attributes { address, ..old };
+        match self
+            .container(sub.id())
+            .and_then(|container| self.node(container).region())
+        {
+            None => self.set_attributes(sub, new),
+            Some(container) => {
+                let key = self.unlink(container.id(), sub.id());
+                self.journal.unlinked(&container, sub, key, old);
+                self.set_attributes(sub, new);
+                let key = self.next_key(old.priority);
+                self.link(&container, sub, key);
+                self.journal.linked(&container, sub, new);
+            }
+        }
+    }
+
+    /// Sets everything that can be set at once; the address only of a region that is mapped nowhere.
+    pub(crate) fn set_attributes(&mut self, region: &Region, new: Attributes) {
+        let id = region.id();
+        let old = self.node(id).attributes;
+        if old == new {
+            return;
+        }
+        let before = self.root_step_around(id);
+        self.store_attributes(id, new);
+        // An alias skips to its target only while it shows the whole of it.
+        let reshaped = (old.size, old.address) != (new.size, new.address);
+        let aliased = !self.node(id).aliases.is_empty();
+        self.journal.roots_moved |= self.root_step_around(id) != before || (reshaped && aliased);
+        self.journal.set_attributes(region, old, new);
+    }
+
+    fn store_attributes(&mut self, id: RegionId, new: Attributes) {
+        let old = std::mem::replace(&mut self.node_mut(id).attributes, new);
+        if let Some(container) = self.container(id) {
+            let children = &mut self.node_mut(container).children;
+            if old.enabled != new.enabled {
+                children.toggle_enabled(id, new.enabled);
+            }
+            if old.size != new.size {
+                children.resize(id, new.address, old.size, new.size);
+            }
+        }
+    }
+
+    /// Sets what few regions have: ioeventfds and coalesced ranges.
+    pub(crate) fn set_extras(&mut self, region: &Region, new: Extras) {
+        let node = self.node_mut(region.id());
+        let old = node.extras.replace(Box::new(new));
+        let size = node.attributes.size.bytes();
+        self.journal.set_extras(region, size, old);
+    }
+
+    /// Starts or ends tracking of all memory.
+    pub(crate) fn set_global_dirty(&mut self, global: GlobalDirty, logs_code: bool) {
+        let old = (self.global_dirty, self.logs_code);
+        (self.global_dirty, self.logs_code) = (global, logs_code);
+        self.journal.set_global(old);
+    }
+
+    /// Undoes everything since the journal was last taken. What is returned holds handles: drop it outside
+    /// the tree's lock.
+    pub(crate) fn roll_back(&mut self) -> Journal {
+        let mut journal = std::mem::take(&mut self.journal);
+        journal.undo(self);
+        self.journal.roots_moved = false;
+        journal
+    }
+
+    /// What was changed since the journal was last taken.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Accepts what was changed. The journal holds handles: drop it outside the tree's lock.
+    pub(crate) fn take_journal(&mut self) -> Journal {
+        std::mem::take(&mut self.journal)
+    }
+
+    pub(crate) fn name(&self, id: RegionId) -> Box<str> {
+        self.node(id)
+            .region()
+            .map(|region| region.name().into())
+            .unwrap_or_default()
+    }
+
+    fn next_key(&mut self, priority: i32) -> ChildKey {
+        self.next_sequence += 1;
+        ChildKey::new(priority, self.next_sequence)
+    }
+
+    fn link(&mut self, container: &Region, sub: &Region, key: ChildKey) {
+        let before = self.root_step(container.id());
+        let Attributes {
+            address,
+            size,
+            enabled,
+            ..
+        } = self.node(sub.id()).attributes;
+        let parent = self.node_mut(container.id());
+        parent.children.insert(key, sub.clone(), address, size, enabled);
+        if parent.children.wants_index() {
+            self.index_children(container.id());
+        }
+        self.node_mut(sub.id()).container = Some((container.id(), key));
+        self.count_alias_mapping(sub.id(), true);
+        self.journal.roots_moved |= self.root_step(container.id()) != before;
+    }
+
+    fn unlink(&mut self, container: RegionId, sub: RegionId) -> ChildKey {
+        let before = self.root_step(container);
+        let Attributes {
+            address,
+            size,
+            enabled,
+            ..
+        } = self.node(sub).attributes;
+        let (_, key) = self.node_mut(sub).container.take().expect("the caller looked");
+        let child = self
+            .node_mut(container)
+            .children
+            .remove(key, address, size, enabled);
+        debug_assert!(child.is_some(), "parent and child agree");
+        self.count_alias_mapping(sub, false);
+        self.journal.roots_moved |= self.root_step(container) != before;
+        key
+    }
+
+    fn index_children(&mut self, container: RegionId) {
+        let entries: Vec<_> = self
+            .children(container)
+            .map(|child| {
+                let Attributes { address, size, .. } = self.node(child.id()).attributes;
+                (child.id(), address, size)
+            })
+            .collect();
+        self.node_mut(container).children.set_index(entries.into_iter());
+    }
+
+    /// Counts a mapped alias at everything it leads to (rule B10).
+    fn count_alias_mapping(&mut self, alias: RegionId, mapped: bool) {
+        let mut next = self.node(alias).alias_target;
+        while let Some(target) = next {
+            let node = self.node_mut(target);
+            if mapped {
+                node.mapped_via_alias += 1;
+            } else {
+                node.mapped_via_alias -= 1;
+            }
+            next = node.alias_target;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_test.rs"]
+mod tests;
