@@ -166,6 +166,15 @@ impl AddressRange {
             last: self.last.max(other.last),
         }
     }
+
+    /// The range and the byte on either side of it, where there is one: what touches or abuts the range
+    /// overlaps that.
+    pub(crate) const fn widened(self) -> AddressRange {
+        AddressRange {
+            start: self.start.saturating_sub(1),
+            last: self.last.saturating_add(1),
+        }
+    }
 }
 
 impl fmt::Display for AddressRange {

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tracing::trace;
+
 use crate::address::AddressRange;
+use crate::damage;
 use crate::deliver::{Delivery, deliver};
 use crate::diff;
 use crate::error::Error;
+use crate::listener::Event;
 use crate::memory::{Shared, UpdateGuard};
 use crate::publish::Superseded;
 use crate::region::{Region, RegionId};
-use crate::registry::{Registry, SlotKey, ViewSlot};
+use crate::registry::{ListenerEntry, Registry, SlotKey, ViewSlot};
 use crate::render::render;
 use crate::space::{AddressSpace, SpaceId};
+use crate::statistics::ViewStatistics;
 use crate::transaction::Transaction;
 use crate::tree::Tree;
 use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
@@ -20,21 +25,26 @@ use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
 /// The number of a receipt that has nothing to wait for.
 const NOTHING_REPLACED: u64 = 0;
 
+/// A view with more damaged windows than this share of its ranges is rendered anew as a whole.
+const FEW_RANGES: usize = 64;
+const RANGES_PER_WINDOW: usize = 8;
+
 /// What a commit will do, once no listener objects.
 #[derive(Default)]
 struct Plan {
     /// New views of physical roots that are looked at already.
-    changed: BTreeMap<SlotKey, ViewChange>,
+    changed: BTreeMap<SlotKey, Rerendered>,
     /// Physical roots that nobody looked at before.
     fresh: BTreeMap<SlotKey, ViewSlot>,
-    /// Spaces whose physical root is another one now, in order of creation.
-    moves: Vec<(SpaceId, SlotKey)>,
+    /// Spaces whose physical root is another one now.
+    moves: BTreeMap<SpaceId, SlotKey>,
 }
 
-struct ViewChange {
+struct Rerendered {
     new: Arc<FlatView>,
     /// Where it may differ from the old one.
     windows: Vec<AddressRange>,
+    work: ViewStatistics,
 }
 
 impl Shared {
@@ -52,7 +62,7 @@ impl Shared {
     /// Renders, delivers, publishes what the journal says. On failure nothing has happened but the changes to
     /// the tree, which the guard undoes.
     pub(crate) fn commit(&self, guard: &mut UpdateGuard<'_>) -> Result<u64, Error> {
-        let (plan, deliveries) = {
+        let plan = {
             let mut tree = self.tree.lock();
             guard
                 .garbage()
@@ -62,14 +72,13 @@ impl Shared {
                 guard.garbage().journals.push(tree.take_journal());
                 return Ok(NOTHING_REPLACED);
             }
-            let registry = self.registry.lock();
-            let plan = Plan::new(&tree, &registry)?;
-            let deliveries = plan.deliveries(&registry);
-            (plan, deliveries)
+            Plan::new(&tree, &self.registry.lock())?
         };
-        self.note_inconsistency(deliver(&deliveries))?;
-        guard.garbage().journals.push(self.tree.lock().take_journal());
-        drop(deliveries);
+        let deliveries = plan.deliveries(&self.registry.lock());
+        if !deliveries.is_empty() {
+            self.note_inconsistency(deliver(&deliveries))?;
+            drop(deliveries);
+        }
         Ok(self.publish(plan, guard))
     }
 
@@ -81,34 +90,52 @@ impl Shared {
         result
     }
 
-    /// Lets readers see the new views: one store for each view, in order of creation of the spaces.
+    /// Accepts the changes to the tree and lets readers see the new views: one store for each view, in order
+    /// of creation of the spaces.
     fn publish(&self, mut plan: Plan, guard: &mut UpdateGuard<'_>) -> u64 {
+        let mut tree = self.tree.lock();
+        let mut registry = self.registry.lock();
+        guard.garbage().journals.push(tree.take_journal());
+        registry.remove_dropped();
         let mut superseded = Vec::new();
-        {
-            let mut registry = self.registry.lock();
-            superseded.append(&mut registry.remove_dropped());
-            for (key, slot) in std::mem::take(&mut plan.fresh) {
-                registry.add_slot(key, slot);
-            }
-            let order: Vec<_> = registry
-                .entries()
-                .iter()
-                .map(|entry| (entry.id, entry.slot))
-                .collect();
-            let mut moves = plan.moves.into_iter().peekable();
-            for (space, slot) in order {
-                if let Some((_, to)) = moves.next_if(|&(moving, _)| moving == space) {
-                    superseded.append(&mut registry.move_space(space, to));
-                } else if let Some(change) = plan.changed.remove(&slot) {
-                    superseded.extend(registry.publish(slot, change.new));
-                }
-            }
-            // Views that only spaces that moved away looked at are gone with them.
+        for (key, slot) in std::mem::take(&mut plan.fresh) {
+            registry.add_slot(key, slot);
+            key.into_iter().for_each(|root| tree.set_view_root(root, true));
         }
+        let mut stores: Vec<_> = plan
+            .changed
+            .keys()
+            .filter_map(|&key| registry.publishes_as(key))
+            .collect();
+        stores.extend(plan.moves.iter().map(|(&space, &to)| (space, to)));
+        stores.sort_unstable();
+        for (space, key) in stores {
+            if let Some(to) = plan.moves.get(&space) {
+                superseded.extend(registry.move_space(space, *to));
+            }
+            if let Some(Rerendered { new, work, .. }) = plan.changed.remove(&key) {
+                superseded.extend(registry.publish(key, new, work));
+            }
+        }
+        self.tidy(&mut tree, &mut registry, guard);
+        drop((registry, tree));
         self.retire(superseded, guard)
     }
 
-    fn retire(&self, superseded: Vec<Superseded<FlatView>>, guard: &mut UpdateGuard<'_>) -> u64 {
+    /// Lets go of views that no space uses any more.
+    fn tidy(&self, tree: &mut Tree, registry: &mut Registry, guard: &mut UpdateGuard<'_>) {
+        for (root, slot) in registry.take_left() {
+            tree.set_view_root(root, false);
+            guard.garbage().slots.push(slot);
+        }
+        tree.refresh_marks();
+    }
+
+    fn retire(
+        &self,
+        superseded: impl IntoIterator<Item = Superseded<FlatView>>,
+        guard: &mut UpdateGuard<'_>,
+    ) -> u64 {
         let (number, unused) = self.retired.retire(superseded);
         guard.garbage().views.push(unused);
         number
@@ -116,32 +143,31 @@ impl Shared {
 
     pub(crate) fn create_space(self: &Arc<Self>, name: &str, root: &Region) -> Result<AddressSpace, Error> {
         let mut guard = self.begin_update()?;
-        let tree = self.tree.lock();
+        let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
-        let superseded = registry.remove_dropped();
+        registry.remove_dropped();
         let key = tree.flatview_root(root.id());
-        let cell = match registry.slot(key) {
-            Some(slot) => Arc::clone(&slot.cell),
-            None => {
-                let slot = render_slot(&tree, key)?;
-                let cell = Arc::clone(&slot.cell);
-                registry.add_slot(key, slot);
-                cell
-            }
-        };
-        let space = AddressSpace::new(registry.next_space_id(), name, root, self, cell);
-        registry.add_space(&space, key);
+        if registry.slot(key).is_none() {
+            registry.add_slot(key, render_slot(&tree, key)?);
+            key.into_iter().for_each(|root| tree.set_view_root(root, true));
+        }
+        let space = registry.create_space(name, root, self, key);
+        self.tidy(&mut tree, &mut registry, &mut guard);
         drop((registry, tree));
-        self.retire(superseded, &mut guard);
         Ok(space)
     }
 
     pub(crate) fn destroy_space(&self, space: &AddressSpace) -> Result<u64, Error> {
         let mut guard = self.begin_teardown()?;
         space.check_alive()?;
+        let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         let id = space.inner().id;
-        let listeners = registry.listeners_of(id).count();
+        let listeners = registry
+            .listeners()
+            .iter()
+            .filter(|entry| entry.space == *space)
+            .count();
         if listeners != 0 {
             return Err(Error::AddressSpaceBusy {
                 space: space.name().into(),
@@ -150,7 +176,8 @@ impl Shared {
         }
         let superseded = registry.remove_space(id);
         space.set_destroyed();
-        drop(registry);
+        self.tidy(&mut tree, &mut registry, &mut guard);
+        drop((registry, tree));
         Ok(self.retire(superseded, &mut guard))
     }
 }
@@ -165,75 +192,78 @@ impl Plan {
                 if key == entry.slot {
                     continue;
                 }
-                plan.moves.push((entry.id, key));
+                plan.moves.insert(entry.id, key);
                 if registry.slot(key).is_none() && !plan.fresh.contains_key(&key) {
                     plan.fresh.insert(key, render_slot(tree, key)?);
                 }
             }
         }
-        for (key, slot) in registry.slots() {
-            let Some(root) = key else { continue };
-            let new = Arc::new(render_view(tree, root)?);
-            if !slot.view.shows_the_same_as(&new) {
-                plan.changed.insert(
-                    key,
-                    ViewChange {
-                        new,
-                        windows: vec![AddressRange::ALL],
-                    },
-                );
+        let windows = match journal.everything {
+            true => registry
+                .roots()
+                .map(|root| (root, vec![AddressRange::ALL]))
+                .collect(),
+            false => damage::windows(tree),
+        };
+        for (root, windows) in windows {
+            if let Some(slot) = registry.slot(Some(root))
+                && let Some(rerendered) = rerender(tree, root, &slot.view, windows)?
+            {
+                plan.changed.insert(Some(root), rerendered);
             }
         }
         Ok(plan)
     }
 
-    /// Who hears what, for each space that shows something else than before, in order of creation.
+    /// Who hears what, for each space that has listeners and shows something else than before, in order of
+    /// creation.
     fn deliveries(&self, registry: &Registry) -> Vec<Delivery> {
+        let mut concerned: BTreeMap<SpaceId, Vec<&ListenerEntry>> = BTreeMap::new();
+        for entry in registry.listeners() {
+            let space = entry.space.inner().id;
+            if self.changed.contains_key(&entry.slot) || self.moves.contains_key(&space) {
+                concerned.entry(space).or_default().push(entry);
+            }
+        }
         let mut deliveries: Vec<Delivery> = Vec::new();
-        let mut moves = self.moves.iter().peekable();
-        for entry in registry.entries() {
-            let moved = moves.next_if(|&&(id, _)| id == entry.id).map(|&(_, to)| to);
-            let key = moved.unwrap_or(entry.slot);
-            let listeners: Vec<_> = registry.listeners_of(entry.id).cloned().collect();
-            let (Some(space), Some(old)) = (entry.space(), registry.slot(entry.slot)) else {
+        for (space, listeners) in concerned {
+            let (Some(first), moved) = (listeners.first(), self.moves.get(&space)) else {
                 continue;
             };
+            let key = *moved.unwrap_or(&first.slot);
             let change = self.changed.get(&key);
-            if listeners.is_empty() || (moved.is_none() && change.is_none()) {
-                continue;
-            }
             let current = self
                 .fresh
                 .get(&key)
                 .or_else(|| registry.slot(key))
                 .map(|slot| &slot.view);
-            let Some(new) = change.map(|change| &change.new).or(current) else {
+            let new = change.map(|change| &change.new).or(current);
+            let (Some(old), Some(new)) = (registry.slot(first.slot).map(|slot| &slot.view), new) else {
                 continue;
             };
             let windows = match (moved, change) {
                 (None, Some(change)) => &*change.windows,
                 _ => &[AddressRange::ALL],
             };
-            let nops = listeners.iter().any(|entry| entry.listener.wants_nop());
+            let nops = listeners.iter().any(|entry| entry.wants_nop);
             let same = deliveries.iter().find(|before| {
-                Arc::ptr_eq(&before.old, &old.view) && Arc::ptr_eq(&before.new, new) && before.nops == nops
+                Arc::ptr_eq(&before.old, old) && Arc::ptr_eq(&before.new, new) && before.nops == nops
             });
             let events = match same {
                 Some(before) => Arc::clone(&before.events),
-                None => diff::events(&old.view, new, windows, nops).into(),
+                None => diff::events(old, new, windows, nops).into(),
             };
-            let change_heard = events.iter().any(|event| !event.is_nop());
-            if change_heard {
-                let (old, new) = (Arc::clone(&old.view), Arc::clone(new));
-                deliveries.push(Delivery {
-                    space,
-                    old,
-                    new,
-                    events,
-                    nops,
-                    listeners,
-                });
+            if events.iter().all(Event::is_nop) {
+                continue;
             }
+            deliveries.push(Delivery {
+                space: first.space.clone(),
+                old: Arc::clone(old),
+                new: Arc::clone(new),
+                events,
+                nops,
+                listeners: listeners.into_iter().cloned().collect(),
+            });
         }
         deliveries
     }
@@ -241,23 +271,60 @@ impl Plan {
 
 fn render_slot(tree: &Tree, key: SlotKey) -> Result<ViewSlot, Error> {
     match key {
-        None => Ok(ViewSlot::new(None, Arc::new(FlatView::empty()))),
-        Some(root) => {
-            let view = render_view(tree, root)?;
-            Ok(ViewSlot::new(view.root().cloned(), Arc::new(view)))
-        }
+        None => Ok(ViewSlot::new(None, FlatView::empty())),
+        Some(root) => Ok(ViewSlot::new(tree.node(root).region(), render_view(tree, root)?)),
     }
 }
 
 fn render_view(tree: &Tree, root: RegionId) -> Result<FlatView, Error> {
     let ranges = render(tree, root, AddressRange::ALL)?;
-    let extras = extras_of(tree, &ranges);
+    let extras = extras_of(tree, ranges.iter());
     Ok(FlatView::new(tree.node(root).region(), ranges, extras))
 }
 
+/// The new view, if it shows anything different. The result equals a full rendering, whatever the way to it.
+fn rerender(
+    tree: &Tree,
+    root: RegionId,
+    old: &FlatView,
+    windows: Vec<AddressRange>,
+) -> Result<Option<Rerendered>, Error> {
+    let mut work = ViewStatistics {
+        damaged: windows.len() as u64,
+        ..ViewStatistics::default()
+    };
+    let many = windows.len() * RANGES_PER_WINDOW > old.len().max(FEW_RANGES);
+    let rerendered = if many || windows == [AddressRange::ALL] {
+        let new = render_view(tree, root)?;
+        work.rendered = new.len() as u64;
+        work.spliced = new.len() as u64;
+        (!new.shows_the_same_as(old)).then(|| (new, vec![AddressRange::ALL]))
+    } else {
+        let mut new = old.clone();
+        let mut changed = false;
+        for &window in &windows {
+            let rendered = render(tree, root, window)?;
+            work.rendered += rendered.len() as u64;
+            let spliced = new.splice(window, rendered);
+            work.spliced += spliced.unwrap_or_default() as u64;
+            let shown = extras_of(tree, new.meeting(window.widened()));
+            changed |= spliced.is_some() | new.set_extras(window, shown);
+        }
+        changed.then_some((new, windows))
+    };
+    Ok(rerendered.map(|(new, windows)| {
+        trace!(target: "flatview::commit", root = &*tree.name(root), ?windows, ranges = new.len(), ?work);
+        Rerendered {
+            new: Arc::new(new),
+            windows,
+            work,
+        }
+    }))
+}
+
 /// The ioeventfds and coalesced parts that ranges show (rules I7, J6).
-fn extras_of(tree: &Tree, ranges: &[FlatRange]) -> ViewExtras {
-    let with_extras = ranges.iter().filter_map(|range| {
+fn extras_of<'a>(tree: &Tree, ranges: impl Iterator<Item = &'a FlatRange>) -> ViewExtras {
+    let with_extras = ranges.filter_map(|range| {
         let extras = tree.node(range.region().id()).extras.as_deref()?;
         let shown = AddressRange::new(range.offset_in_region(), range.size())?;
         let address_of = |offset: u64| {
@@ -284,3 +351,7 @@ fn extras_of(tree: &Tree, ranges: &[FlatRange]) -> ViewExtras {
     });
     with_extras.collect()
 }
+
+#[cfg(test)]
+#[path = "commit_test.rs"]
+mod tests;

@@ -39,6 +39,12 @@ struct Participant<'a> {
     progress: Progress,
 }
 
+impl Participant<'_> {
+    fn hears(&self, event: &Event) -> bool {
+        self.entry.wants_nop || !event.is_nop()
+    }
+}
+
 /// Runs one callback; a panic in it is a failure.
 pub(crate) fn call(callback: impl FnOnce() -> ListenerResult) -> ListenerResult {
     catch_unwind(AssertUnwindSafe(callback)).unwrap_or_else(|panic| {
@@ -136,7 +142,7 @@ impl<'a> Round<'a> {
                 for hearer in in_direction(hearers, event.is_reverse()) {
                     let participant = &mut self.participants[hearer];
                     let listener = &*participant.entry.listener;
-                    if event.is_heard_by(listener) {
+                    if participant.hears(event) {
                         let result = call(|| event.deliver(&delivery.space, listener));
                         failed(participant.entry, event.callback(), result)?;
                     }
@@ -173,6 +179,7 @@ impl<'a> Round<'a> {
             let undo = Undo {
                 space: &delivery.space,
                 heard: &delivery.events[..heard],
+                wants_nop: participant.entry.wants_nop,
             };
             note(failed(
                 participant.entry,
@@ -194,7 +201,7 @@ impl<'a> Round<'a> {
                 for hearer in in_direction(hearers, !event.is_reverse()) {
                     let participant = &self.participants[hearer];
                     let listener = &*participant.entry.listener;
-                    if participant.progress == Progress::Committed && inverse.is_heard_by(listener) {
+                    if participant.progress == Progress::Committed && participant.hears(&inverse) {
                         let result = call(|| inverse.deliver(&delivery.space, listener));
                         note(failed(participant.entry, inverse.callback(), result));
                     }
@@ -271,6 +278,7 @@ pub(crate) fn replay(
         let undo = Undo {
             space: &entry.space,
             heard: &events[..heard],
+            wants_nop: false,
         };
         match failed(entry, "abort", call(|| listener.abort(&undo))) {
             Ok(()) => Err(failure),

@@ -68,11 +68,9 @@ pub(crate) fn replay_removed(view: &FlatView) -> Vec<Event> {
 fn near<'a>(view: &'a FlatView, windows: &[AddressRange]) -> Vec<&'a FlatRange> {
     let mut ranges: Vec<&FlatRange> = Vec::new();
     for window in windows {
-        let wider =
-            AddressRange::from_bounds(window.start().saturating_sub(1), window.last().saturating_add(1));
         let seen = ranges.last().map(|range| range.start());
         ranges.extend(
-            view.meeting(wider.unwrap_or(*window))
+            view.meeting(window.widened())
                 .skip_while(|range| seen.is_some_and(|seen| range.start() <= seen)),
         );
     }

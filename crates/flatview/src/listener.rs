@@ -108,7 +108,8 @@ pub trait MemoryListener: Send + Sync {
         priority::MIN
     }
 
-    /// Whether [`region_nop`](Self::region_nop) is wanted. It costs a walk over the whole view.
+    /// Whether [`region_nop`](Self::region_nop) is wanted. It costs a walk over the whole view. Asked once, at
+    /// registration, as is [`priority`](Self::priority).
     fn wants_nop(&self) -> bool {
         false
     }
@@ -277,6 +278,8 @@ pub struct Undo<'a> {
     pub(crate) space: &'a AddressSpace,
     /// What was heard, oldest first.
     pub(crate) heard: &'a [Event],
+    /// Whether that includes ranges that stay.
+    pub(crate) wants_nop: bool,
 }
 
 impl Undo<'_> {
@@ -292,7 +295,7 @@ impl Undo<'_> {
     /// The first failure.
     pub fn deliver_to<L: MemoryListener + ?Sized>(&self, listener: &L) -> ListenerResult {
         for event in self.heard.iter().rev() {
-            if event.is_heard_by(listener) {
+            if self.wants_nop || !event.is_nop() {
                 event.inverse().deliver(self.space, listener)?;
             }
         }
@@ -325,10 +328,6 @@ impl Event {
 
     pub(crate) fn is_nop(&self) -> bool {
         matches!(self, Event::RegionNop(_))
-    }
-
-    pub(crate) fn is_heard_by<L: MemoryListener + ?Sized>(&self, listener: &L) -> bool {
-        !self.is_nop() || listener.wants_nop()
     }
 
     /// What takes this back.

@@ -23,7 +23,11 @@ impl Shared {
         let _guard = self.begin_update()?;
         space.check_alive()?;
         let tracked = !self.tree.lock().global_dirty.is_empty();
-        let id = self.registry.lock().add_listener(space, listener);
+        let (priority, wants_nop) = (listener.priority(), listener.wants_nop());
+        let id = self
+            .registry
+            .lock()
+            .add_listener(space, listener, priority, wants_nop);
         let joined = self.join(id, tracked);
         if joined.is_err() {
             drop(self.registry.lock().remove_listener(id));

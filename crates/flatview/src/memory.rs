@@ -13,7 +13,7 @@ use crate::primitive::{Mutex, MutexGuard};
 use crate::publish::{Retired, Unused};
 use crate::receipt::Receipt;
 use crate::region::{Backing, DropQueue, Region, RegionBuilder};
-use crate::registry::{ListenerEntry, Registry};
+use crate::registry::{ListenerEntry, Registry, ViewSlot};
 use crate::space::AddressSpace;
 use crate::transaction::Transaction;
 use crate::tree::{Journal, MAX_DEPTH, Tree};
@@ -89,6 +89,7 @@ pub(crate) struct Garbage {
     pub(crate) regions: Vec<Region>,
     pub(crate) views: Vec<Unused<FlatView>>,
     pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) slots: Vec<ViewSlot>,
 }
 
 impl UpdateGuard<'_> {

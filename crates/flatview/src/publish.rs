@@ -98,9 +98,11 @@ pub(crate) struct Hold<V> {
 
 #[derive(Debug)]
 struct Held<V> {
+    /// Given up before the binding: as long as the binding is kept for this reader, so is the view behind it,
+    /// and the reader's reference is not the last.
+    view: Arc<V>,
     binding: Arc<Binding<V>>,
     generation: u64,
-    view: Arc<V>,
 }
 
 impl<V> Hold<V> {
@@ -247,6 +249,15 @@ impl<V> Retired<V> {
         (list.newest, Unused(unused))
     }
 
+    /// Adds the binding of an outlet that goes away, and frees nothing here and now.
+    pub(crate) fn retire_outlet(&self, outlet: &Outlet<V>) {
+        let mut list = self.list.lock();
+        list.newest += 1;
+        let number = list.newest;
+        list.entries
+            .push((number, Superseded::Binding(outlet.binding.load())));
+    }
+
     /// Whether nobody uses what was retired up to `number`.
     pub(crate) fn is_quiesced(&self, number: u64) -> bool {
         let mut list = self.list.lock();
@@ -273,11 +284,6 @@ impl<V> Retired<V> {
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         drop(list);
         drop(unused);
-    }
-
-    /// How many superseded views and bindings are still in use or not yet freed.
-    pub(crate) fn len(&self) -> usize {
-        self.list.lock().entries.len()
     }
 
     fn given_up(&self) {

@@ -1,12 +1,15 @@
 //! The address spaces of a memory, the views they share, and who listens to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::listener::{ListenerId, MemoryListener};
+use crate::memory::Shared;
 use crate::publish::{Cell, Superseded};
 use crate::region::{Region, RegionId};
 use crate::space::{AddressSpace, SpaceId, SpaceInner};
+use crate::statistics::ViewStatistics;
 use crate::view::FlatView;
 
 /// Which view a space has: that of its physical root, or the empty one (rule C31).
@@ -15,21 +18,24 @@ pub(crate) type SlotKey = Option<RegionId>;
 /// A view and the spaces that share it.
 #[derive(Debug)]
 pub(crate) struct ViewSlot {
-    /// Keeps the physical root alive, and its id with it.
-    pub(crate) root: Option<Region>,
-    pub(crate) cell: Arc<Cell<FlatView>>,
+    #[expect(dead_code, reason = "keeps the physical root alive, and its id with it")]
+    root: Option<Region>,
+    cell: Arc<Cell<FlatView>>,
     /// What `cell` shows.
     pub(crate) view: Arc<FlatView>,
-    users: usize,
+    users: BTreeSet<SpaceId>,
+    statistics: ViewStatistics,
 }
 
 impl ViewSlot {
-    pub(crate) fn new(root: Option<Region>, view: Arc<FlatView>) -> ViewSlot {
+    pub(crate) fn new(root: Option<Region>, view: FlatView) -> ViewSlot {
+        let view = Arc::new(view);
         ViewSlot {
             root,
             cell: Arc::new(Cell::new(Arc::clone(&view))),
             view,
-            users: 0,
+            users: BTreeSet::new(),
+            statistics: ViewStatistics::default(),
         }
     }
 }
@@ -47,13 +53,21 @@ pub(crate) struct ListenerEntry {
     pub(crate) id: ListenerId,
     pub(crate) priority: u32,
     pub(crate) space: AddressSpace,
+    /// Which view the space has.
+    pub(crate) slot: SlotKey,
     pub(crate) listener: Arc<dyn MemoryListener>,
+    /// What the listener said when it was registered.
+    pub(crate) wants_nop: bool,
 }
 
 pub(crate) struct Registry {
-    /// In order of creation (rule G9).
+    /// In order of creation (rule G9), so sorted by id.
     spaces: Vec<SpaceEntry>,
+    /// Set when the last handle of a space is gone.
+    space_dropped: Arc<AtomicBool>,
     slots: BTreeMap<SlotKey, ViewSlot>,
+    /// Slots that no space uses any more.
+    left: Vec<(RegionId, ViewSlot)>,
     /// Ascending priority, then order of registration (rule F3).
     listeners: Vec<ListenerEntry>,
     /// To be unregistered when the running update is over.
@@ -67,10 +81,12 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new() -> Registry {
         let mut slots = BTreeMap::new();
-        slots.insert(None, ViewSlot::new(None, Arc::new(FlatView::empty())));
+        slots.insert(None, ViewSlot::new(None, FlatView::empty()));
         Registry {
             spaces: Vec::new(),
+            space_dropped: Arc::default(),
             slots,
+            left: Vec::new(),
             listeners: Vec::new(),
             leaving: Vec::new(),
             next_space: 0,
@@ -98,108 +114,157 @@ impl Registry {
         self.slots.get(&key)
     }
 
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (SlotKey, &ViewSlot)> {
-        self.slots.iter().map(|(&key, slot)| (key, slot))
+    /// The physical roots that views are rendered from.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = RegionId> {
+        self.slots.keys().filter_map(|&key| key)
     }
 
-    /// Takes out the spaces whose last handle is gone, and the views only they used. What is returned is to
-    /// be retired.
-    pub(crate) fn remove_dropped(&mut self) -> Vec<Superseded<FlatView>> {
-        let mut superseded = Vec::new();
-        let gone: Vec<SpaceEntry> = self
-            .spaces
-            .extract_if(.., |entry| entry.handle.strong_count() == 0)
-            .collect();
-        for entry in gone {
-            self.leave_slot(entry.slot, &mut superseded);
+    /// The counters of the view that a space has.
+    pub(crate) fn statistics(&self, space: SpaceId) -> Option<ViewStatistics> {
+        let entry = &self.spaces[self.position(space)?];
+        self.slots.get(&entry.slot).map(|slot| slot.statistics)
+    }
+
+    /// Takes out the spaces whose last handle is gone.
+    pub(crate) fn remove_dropped(&mut self) {
+        if self.space_dropped.swap(false, Ordering::Acquire) {
+            let gone: Vec<SpaceEntry> = self
+                .spaces
+                .extract_if(.., |entry| entry.handle.strong_count() == 0)
+                .collect();
+            for entry in gone {
+                self.leave_slot(entry.slot, entry.id);
+            }
         }
-        superseded
-    }
-
-    pub(crate) fn next_space_id(&mut self) -> SpaceId {
-        self.next_space += 1;
-        SpaceId(self.next_space)
     }
 
     pub(crate) fn add_slot(&mut self, key: SlotKey, slot: ViewSlot) {
         self.slots.entry(key).or_insert(slot);
     }
 
-    pub(crate) fn add_space(&mut self, space: &AddressSpace, slot: SlotKey) {
-        let SpaceInner { id, root, .. } = &**space.inner();
+    /// Makes a space that has the view of `slot`, which is there.
+    pub(crate) fn create_space(
+        &mut self,
+        name: &str,
+        root: &Region,
+        shared: &Arc<Shared>,
+        key: SlotKey,
+    ) -> AddressSpace {
+        self.next_space += 1;
+        let id = SpaceId(self.next_space);
+        let slot = self
+            .slots
+            .entry(key)
+            .or_insert_with(|| ViewSlot::new(None, FlatView::empty()));
+        slot.users.insert(id);
+        let dropped = Arc::clone(&self.space_dropped);
+        let space = AddressSpace::new(id, name, root, shared, Arc::clone(&slot.cell), dropped);
+        let handle = Arc::downgrade(space.inner());
         self.spaces.push(SpaceEntry {
-            handle: Arc::downgrade(space.inner()),
-            id: *id,
+            handle,
+            id,
             root: root.id(),
-            slot,
+            slot: key,
         });
-        self.enter_slot(slot);
+        space
     }
 
     /// Lets a space look at another slot's view. What is returned is to be retired.
-    pub(crate) fn move_space(&mut self, id: SpaceId, to: SlotKey) -> Vec<Superseded<FlatView>> {
-        let mut superseded = Vec::new();
-        let Some(entry) = self.spaces.iter_mut().find(|entry| entry.id == id) else {
-            return superseded;
-        };
+    pub(crate) fn move_space(&mut self, id: SpaceId, to: SlotKey) -> Option<Superseded<FlatView>> {
+        let position = self.position(id)?;
+        let entry = &mut self.spaces[position];
         let from = std::mem::replace(&mut entry.slot, to);
-        if let (Some(space), Some(slot)) = (entry.space(), self.slots.get(&to)) {
+        let slot = self.slots.get_mut(&to)?;
+        slot.users.insert(id);
+        let superseded = entry.space().map(|space| {
             let binding = space.inner().outlet.bind(Arc::clone(&slot.cell));
-            superseded.push(Superseded::Binding(binding));
+            Superseded::Binding(binding)
+        });
+        for listener in self
+            .listeners
+            .iter_mut()
+            .filter(|entry| entry.space.inner().id == id)
+        {
+            listener.slot = to;
         }
-        self.enter_slot(to);
-        self.leave_slot(from, &mut superseded);
+        if from != to {
+            self.leave_slot(from, id);
+        }
         superseded
     }
 
     /// Takes a space out that is destroyed; it looks at the empty view from now on.
-    pub(crate) fn remove_space(&mut self, id: SpaceId) -> Vec<Superseded<FlatView>> {
+    pub(crate) fn remove_space(&mut self, id: SpaceId) -> Option<Superseded<FlatView>> {
         let superseded = self.move_space(id, None);
         self.spaces.retain(|entry| entry.id != id);
+        self.leave_slot(None, id);
         superseded
     }
 
+    /// The oldest space that has the view of a slot: the one in whose turn it is published.
+    pub(crate) fn publishes_as(&self, key: SlotKey) -> Option<(SpaceId, SlotKey)> {
+        let first = self.slots.get(&key)?.users.first()?;
+        Some((*first, key))
+    }
+
     /// Publishes a new view of a slot. What is returned is to be retired.
-    pub(crate) fn publish(&mut self, key: SlotKey, view: Arc<FlatView>) -> Option<Superseded<FlatView>> {
+    pub(crate) fn publish(
+        &mut self,
+        key: SlotKey,
+        view: Arc<FlatView>,
+        work: ViewStatistics,
+    ) -> Option<Superseded<FlatView>> {
         let slot = self.slots.get_mut(&key)?;
+        slot.statistics += ViewStatistics { published: 1, ..work };
         slot.view = Arc::clone(&view);
         Some(Superseded::View(slot.cell.publish(view)))
     }
 
-    fn enter_slot(&mut self, key: SlotKey) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            slot.users += 1;
-        }
+    /// Slots that no space uses any more; their roots are to be unmarked and they are to be dropped where no
+    /// lock is held.
+    pub(crate) fn take_left(&mut self) -> Vec<(RegionId, ViewSlot)> {
+        std::mem::take(&mut self.left)
     }
 
-    fn leave_slot(&mut self, key: SlotKey, superseded: &mut Vec<Superseded<FlatView>>) {
+    fn leave_slot(&mut self, key: SlotKey, space: SpaceId) {
         let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
-        slot.users = slot.users.saturating_sub(1);
+        slot.users.remove(&space);
+        // The bindings that were retired with the spaces keep the view for whoever still looks.
         // The empty view is kept for ever (rule C31).
-        if slot.users == 0
-            && key.is_some()
+        if let Some(root) = key
+            && slot.users.is_empty()
             && let Some(slot) = self.slots.remove(&key)
         {
-            superseded.push(Superseded::View(slot.view));
+            self.left.push((root, slot));
         }
+    }
+
+    fn position(&self, id: SpaceId) -> Option<usize> {
+        self.spaces.binary_search_by_key(&id, |entry| entry.id).ok()
     }
 
     pub(crate) fn add_listener(
         &mut self,
         space: &AddressSpace,
         listener: &Arc<dyn MemoryListener>,
+        priority: u32,
+        wants_nop: bool,
     ) -> ListenerId {
         self.next_listener += 1;
         let id = ListenerId(self.next_listener);
-        let priority = listener.priority();
         let at = self.listeners.partition_point(|other| other.priority <= priority);
+        let slot = self
+            .position(space.inner().id)
+            .and_then(|position| self.spaces[position].slot);
         let entry = ListenerEntry {
             id,
             priority,
             space: space.clone(),
+            slot,
             listener: Arc::clone(listener),
+            wants_nop,
         };
         self.listeners.insert(at, entry);
         id
@@ -213,13 +278,6 @@ impl Registry {
     /// All listeners, ascending.
     pub(crate) fn listeners(&self) -> &[ListenerEntry] {
         &self.listeners
-    }
-
-    /// The listeners of one space, ascending.
-    pub(crate) fn listeners_of(&self, space: SpaceId) -> impl Iterator<Item = &ListenerEntry> {
-        self.listeners
-            .iter()
-            .filter(move |entry| entry.space.inner().id == space)
     }
 
     pub(crate) fn leave_later(&mut self, id: ListenerId) {

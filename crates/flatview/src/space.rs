@@ -13,6 +13,7 @@ use crate::memory::Shared;
 use crate::publish::{Cell, Hold, Outlet};
 use crate::receipt::Receipt;
 use crate::region::Region;
+use crate::statistics::ViewStatistics;
 use crate::view::{FlatRange, FlatView};
 
 /// In order of creation.
@@ -35,6 +36,16 @@ pub(crate) struct SpaceInner {
     retired: Arc<crate::publish::Retired<FlatView>>,
     pub(crate) outlet: Outlet<FlatView>,
     destroyed: AtomicBool,
+    /// Told when this goes.
+    dropped: Arc<AtomicBool>,
+}
+
+impl Drop for SpaceInner {
+    fn drop(&mut self) {
+        // Somebody may still look at a view taken from here.
+        self.retired.retire_outlet(&self.outlet);
+        self.dropped.store(true, Ordering::Release);
+    }
 }
 
 impl AddressSpace {
@@ -44,6 +55,7 @@ impl AddressSpace {
         root: &Region,
         shared: &Arc<Shared>,
         cell: Arc<Cell<FlatView>>,
+        dropped: Arc<AtomicBool>,
     ) -> AddressSpace {
         AddressSpace(Arc::new(SpaceInner {
             id,
@@ -53,6 +65,7 @@ impl AddressSpace {
             retired: Arc::clone(&shared.retired),
             outlet: Outlet::new(cell),
             destroyed: AtomicBool::new(false),
+            dropped,
         }))
     }
 
@@ -89,6 +102,21 @@ impl AddressSpace {
             space: self.clone(),
             not_sync: PhantomData,
         }
+    }
+
+    /// What was done so far for the view that this space has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryDropped`], [`Error::AddressSpaceDestroyed`].
+    pub fn statistics(&self) -> Result<ViewStatistics, Error> {
+        self.check_alive()?;
+        Ok(self
+            .shared()?
+            .registry
+            .lock()
+            .statistics(self.0.id)
+            .unwrap_or_default())
     }
 
     /// Where an access to `address` goes and how many of `size` bytes it reaches there (rule L17); `None` if

@@ -6,10 +6,11 @@
 mod children;
 mod journal;
 mod roots;
+mod seen;
 
 pub(crate) use children::ChildKey;
 use children::Children;
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Damage, Journal};
 
 use crate::address::{AddressRange, Size};
 use crate::compat::Compat;
@@ -84,6 +85,10 @@ pub(crate) struct Node {
     children: Children,
     /// The aliases that lead here directly.
     aliases: Vec<RegionId>,
+    /// Those of them that a view sees.
+    pub(crate) seen_through: Vec<RegionId>,
+    is_seen: bool,
+    is_view_root: bool,
     pub(crate) extras: Option<Box<Extras>>,
 }
 
@@ -91,6 +96,16 @@ impl Node {
     /// The region; `None` only while its last handle is being dropped, and then nothing leads here.
     pub(crate) fn region(&self) -> Option<Region> {
         self.handle.upgrade()
+    }
+
+    /// Whether a view is rendered from here.
+    pub(crate) fn is_view_root(&self) -> bool {
+        self.is_view_root
+    }
+
+    /// Whether damage is carried on from here in more ways than one.
+    pub(crate) fn is_crossroads(&self) -> bool {
+        !self.seen_through.is_empty()
     }
 
     pub(crate) fn has_children(&self) -> bool {
@@ -109,6 +124,8 @@ pub(crate) struct Tree {
     /// Whether somebody translates code from guest memory (rule P4).
     pub(crate) logs_code: bool,
     journal: Journal,
+    /// How many changes may have left a mark of being seen that is not true any more.
+    stale_marks: usize,
 }
 
 impl Tree {
@@ -145,6 +162,9 @@ impl Tree {
             mapped_via_alias: 0,
             children: Children::default(),
             aliases: Vec::new(),
+            seen_through: Vec::new(),
+            is_seen: false,
+            is_view_root: false,
             extras: None,
         });
         region
@@ -168,6 +188,7 @@ impl Tree {
                 && let Some(target) = self.nodes[target.index()].as_mut()
             {
                 target.aliases.retain(|&alias| alias != id);
+                target.seen_through.retain(|&alias| alias != id);
             }
             for child in node.children.take() {
                 self.node_mut(child.id()).container = None;
@@ -204,10 +225,6 @@ impl Tree {
 
     pub(crate) fn container(&self, id: RegionId) -> Option<RegionId> {
         self.node(id).container.map(|(container, _)| container)
-    }
-
-    pub(crate) fn aliases(&self, id: RegionId) -> &[RegionId] {
-        &self.node(id).aliases
     }
 
     pub(crate) fn children(&self, id: RegionId) -> impl DoubleEndedIterator<Item = &Region> {
@@ -443,6 +460,9 @@ impl Tree {
         }
         self.node_mut(sub.id()).container = Some((container.id(), key));
         self.count_alias_mapping(sub.id(), true);
+        if self.node(container.id()).is_seen {
+            self.mark_seen(sub.id());
+        }
         self.journal.roots_moved |= self.root_step(container.id()) != before;
     }
 
@@ -461,6 +481,8 @@ impl Tree {
             .remove(key, address, size, enabled);
         debug_assert!(child.is_some(), "parent and child agree");
         self.count_alias_mapping(sub, false);
+        let node = self.node(sub);
+        self.stale_marks += usize::from(node.alias_target.is_some() || node.has_children());
         self.journal.roots_moved |= self.root_step(container) != before;
         key
     }

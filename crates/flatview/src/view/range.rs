@@ -1,14 +1,11 @@
-//! Flat views: what an address space shows, rendered and immutable.
+//! Ranges: one region's answer to a run of addresses.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use bitflags::bitflags;
 
 use crate::address::{AddressRange, Size};
 use crate::dirty::DirtyClients;
-use crate::ioeventfd::IoEventFd;
 use crate::region::Region;
 use crate::tree::Attributes;
 
@@ -127,6 +124,11 @@ impl FlatRange {
         self.offset + (address - self.start)
     }
 
+    /// Whether `other` is the same and is logged by the same clients.
+    pub(crate) fn is_identical(&self, other: &FlatRange) -> bool {
+        self == other && self.dirty_log_mask == other.dirty_log_mask
+    }
+
     /// The part of the range within `window`.
     pub(crate) fn clipped(&self, window: AddressRange) -> Option<FlatRange> {
         let part = self.range().intersection(window)?;
@@ -189,97 +191,3 @@ impl fmt::Debug for FlatRange {
         Ok(())
     }
 }
-
-/// What a view shows besides the range itself, for the few ranges that have it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RangeExtras {
-    /// Addresses in the space, sorted.
-    pub(crate) ioeventfds: Vec<IoEventFd>,
-    /// Addresses in the space, clipped to the range, in the order the region has them.
-    pub(crate) coalesced: Vec<AddressRange>,
-}
-
-/// By first address of the range.
-pub(crate) type ViewExtras = BTreeMap<u64, RangeExtras>;
-
-/// An immutable picture of what answers where: sorted, disjoint ranges; what lies in none is unassigned
-/// (rule C27).
-#[derive(Clone)]
-pub struct FlatView {
-    root: Option<Region>,
-    ranges: Vec<FlatRange>,
-    extras: Arc<ViewExtras>,
-}
-
-impl FlatView {
-    pub(crate) fn empty() -> FlatView {
-        FlatView {
-            root: None,
-            ranges: Vec::new(),
-            extras: Arc::default(),
-        }
-    }
-
-    pub(crate) fn new(root: Option<Region>, ranges: Vec<FlatRange>, extras: ViewExtras) -> FlatView {
-        FlatView {
-            root,
-            ranges,
-            extras: Arc::new(extras),
-        }
-    }
-
-    /// The region it was rendered from (rule C30); `None` for the empty view of spaces that see nothing.
-    pub fn root(&self) -> Option<&Region> {
-        self.root.as_ref()
-    }
-
-    /// The ranges, ascending.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FlatRange> + ExactSizeIterator + Clone {
-        self.ranges.iter()
-    }
-
-    /// The ranges that share a byte with `window`, ascending, whole.
-    pub fn meeting(&self, window: AddressRange) -> impl Iterator<Item = &FlatRange> + Clone {
-        let first = self.ranges.partition_point(|range| range.last < window.start());
-        self.ranges[first..]
-            .iter()
-            .take_while(move |range| range.start <= window.last())
-    }
-
-    /// The number of ranges.
-    pub fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
-    /// Whether nothing answers anywhere.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
-    /// The range that contains `address`.
-    pub fn find(&self, address: u64) -> Option<&FlatRange> {
-        let index = self.ranges.partition_point(|range| range.start <= address);
-        let range = &self.ranges[index.checked_sub(1)?];
-        (address <= range.last).then_some(range)
-    }
-
-    /// Whether neither a reader nor a listener could tell the views apart.
-    pub(crate) fn shows_the_same_as(&self, other: &FlatView) -> bool {
-        let same = |(a, b): (&FlatRange, &FlatRange)| a == b && a.dirty_log_mask == b.dirty_log_mask;
-        self.len() == other.len() && self.iter().zip(other.iter()).all(same) && self.extras == other.extras
-    }
-
-    pub(crate) fn extras(&self) -> &ViewExtras {
-        &self.extras
-    }
-}
-
-impl fmt::Debug for FlatView {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-#[cfg(test)]
-#[path = "view_test.rs"]
-mod tests;
