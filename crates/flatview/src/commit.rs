@@ -302,7 +302,10 @@ fn rerender(
     } else {
         let mut new = old.clone();
         let mut changed = false;
-        for &window in &windows {
+        let mut windows = windows;
+        for window in &mut windows {
+            *window = new.without_cutting(*window);
+            let window = *window;
             let rendered = render(tree, root, window)?;
             work.rendered += rendered.len() as u64;
             let spliced = new.splice(window, rendered);

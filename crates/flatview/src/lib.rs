@@ -23,6 +23,8 @@ mod registry;
 mod render;
 mod space;
 mod statistics;
+#[cfg(test)]
+mod test_random;
 mod transaction;
 mod tree;
 mod view;

@@ -66,8 +66,8 @@ pub(crate) struct Registry {
     /// Set when the last handle of a space is gone.
     space_dropped: Arc<AtomicBool>,
     slots: BTreeMap<SlotKey, ViewSlot>,
-    /// Slots that no space uses any more.
-    left: Vec<(RegionId, ViewSlot)>,
+    /// Slots that a space has left. Another one may come in the same commit.
+    left: Vec<RegionId>,
     /// Ascending priority, then order of registration (rule F3).
     listeners: Vec<ListenerEntry>,
     /// To be unregistered when the running update is over.
@@ -220,25 +220,29 @@ impl Registry {
         Some(Superseded::View(slot.cell.publish(view)))
     }
 
-    /// Slots that no space uses any more; their roots are to be unmarked and they are to be dropped where no
-    /// lock is held.
+    /// Takes out the slots that no space uses any more; their roots are to be unmarked, and they are to be
+    /// dropped where no lock is held. The bindings that were retired with the spaces keep the view for
+    /// whoever still looks.
     pub(crate) fn take_left(&mut self) -> Vec<(RegionId, ViewSlot)> {
-        std::mem::take(&mut self.left)
+        let left = std::mem::take(&mut self.left).into_iter();
+        left.filter_map(|root| {
+            let unused = self.slots.get(&Some(root))?.users.is_empty();
+            let slot = if unused {
+                self.slots.remove(&Some(root))
+            } else {
+                None
+            };
+            slot.map(|slot| (root, slot))
+        })
+        .collect()
     }
 
     fn leave_slot(&mut self, key: SlotKey, space: SpaceId) {
-        let Some(slot) = self.slots.get_mut(&key) else {
-            return;
-        };
-        slot.users.remove(&space);
-        // The bindings that were retired with the spaces keep the view for whoever still looks.
-        // The empty view is kept for ever (rule C31).
-        if let Some(root) = key
-            && slot.users.is_empty()
-            && let Some(slot) = self.slots.remove(&key)
-        {
-            self.left.push((root, slot));
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.users.remove(&space);
         }
+        // The empty view is kept for ever (rule C31).
+        self.left.extend(key);
     }
 
     fn position(&self, id: SpaceId) -> Option<usize> {

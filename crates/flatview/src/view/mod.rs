@@ -87,6 +87,16 @@ impl FlatView {
         self.ranges.find(address)
     }
 
+    /// `window`, made wider so that no range is rendered in two halves that would not merge again.
+    ///
+    /// Whether two neighbouring bytes of an unmergeable region are one range depends on the way to them, and
+    /// where neither is damaged that is as it was.
+    pub(crate) fn without_cutting(&self, window: AddressRange) -> AddressRange {
+        let near = self.meeting(window.widened());
+        near.filter(|range| range.is_unmergeable())
+            .fold(window, |wider, range| wider.hull(range.range()))
+    }
+
     /// Lets `rendered` be what is seen within `window`. Tells how many ranges were put in; `None` if nothing
     /// is different.
     pub(crate) fn splice(&mut self, window: AddressRange, rendered: Vec<FlatRange>) -> Option<usize> {
