@@ -30,9 +30,6 @@ use crate::primitive::{
     Arc, ArcSlot, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, wait,
 };
 
-/// A generation no cell ever has: a hold with it fetches the view anew.
-const NEVER: u64 = u64::MAX;
-
 /// The current view of one physical root.
 #[derive(Debug)]
 pub(crate) struct Cell<V> {
@@ -136,14 +133,13 @@ impl<V> Hold<V> {
             if Arc::ptr_eq(&binding, &again) {
                 break (generation, view);
             }
+            // In the order of `Held`.
+            drop(view);
             binding = again;
         };
-        debug_assert_ne!(generation, NEVER);
-        let superseded = self.held.take();
-        if superseded.is_some() {
-            drop(superseded);
-            self.retired.given_up();
-        }
+        self.held = None;
+        // Also if nothing was held: an overtaken look had hold of what the updater retired meanwhile.
+        self.retired.given_up();
         &self
             .held
             .insert(Held {
