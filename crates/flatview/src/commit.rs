@@ -96,8 +96,7 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         guard.garbage().journals.push(tree.take_journal());
-        registry.remove_dropped();
-        let mut superseded = Vec::new();
+        let mut superseded = registry.remove_dropped();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
             registry.add_slot(key, slot);
             key.into_iter().for_each(|root| tree.set_view_root(root, true));
@@ -145,7 +144,7 @@ impl Shared {
         let mut guard = self.begin_update()?;
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
-        registry.remove_dropped();
+        self.retire(registry.remove_dropped(), &mut guard);
         let key = tree.flatview_root(root.id());
         if registry.slot(key).is_none() {
             registry.add_slot(key, render_slot(&tree, key)?);

@@ -245,15 +245,6 @@ impl<V> Retired<V> {
         (list.newest, Unused(unused))
     }
 
-    /// Adds the binding of an outlet that goes away, and frees nothing here and now.
-    pub(crate) fn retire_outlet(&self, outlet: &Outlet<V>) {
-        let mut list = self.list.lock();
-        list.newest += 1;
-        let number = list.newest;
-        list.entries
-            .push((number, Superseded::Binding(outlet.binding.load())));
-    }
-
     /// Whether nobody uses what was retired up to `number`.
     pub(crate) fn is_quiesced(&self, number: u64) -> bool {
         loop {
