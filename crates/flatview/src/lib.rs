@@ -16,6 +16,8 @@ mod listening;
 mod memory;
 mod primitive;
 mod publish;
+#[cfg(all(test, loom))]
+mod publish_loom;
 mod ram;
 mod receipt;
 mod region;

@@ -26,7 +26,8 @@
 //! counts references; a sequentially consistent fence stands between the two steps on both sides, so at
 //! least one of them sees the other. `publish_loom.rs` checks all of this in every interleaving.
 
-use crate::primitive::{
+// Not `crate::`: `publish_loom.rs` has this file beside loom's primitives.
+use super::primitive::{
     Arc, ArcSlot, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, wait,
 };
 
