@@ -99,7 +99,7 @@ fn change(tx: &mut Transaction<'_>, regions: &[Region], random: &mut Random) {
 
 #[test]
 fn incremental_views_equal_full_renderings() {
-    for seed in 0..300 {
+    for seed in 0..500 {
         let mut random = Random::new(seed);
         let memory = Memory::new();
         let regions = machine(&memory, &mut random);
@@ -116,7 +116,7 @@ fn incremental_views_equal_full_renderings() {
                 0 => memory.global_dirty_log_start(GlobalDirty::MIGRATION),
                 1 => memory.global_dirty_log_stop(GlobalDirty::MIGRATION),
                 _ => memory.update(|tx| {
-                    for _ in 0..=random.below(3) {
+                    for _ in 0..=random.below(8) {
                         change(tx, &regions, &mut random);
                     }
                     Ok(())

@@ -138,8 +138,11 @@ impl Registry {
         }
     }
 
+    /// Adds a slot for spaces that are about to come to it.
     pub(crate) fn add_slot(&mut self, key: SlotKey, slot: ViewSlot) {
         self.slots.entry(key).or_insert(slot);
+        // The space that was to come may have been dropped meanwhile.
+        self.left.extend(key);
     }
 
     /// Makes a space that has the view of `slot`, which is there.

@@ -73,7 +73,17 @@ impl Journal {
         });
     }
 
-    pub(super) fn set_attributes(&mut self, region: &Region, old: Attributes, new: Attributes) {
+    /// `container` is where the region is mapped.
+    ///
+    /// What a change damages is written down in the container's coordinates at once: what comes later in the
+    /// transaction may move the region, and damages the place where it was by what it was then.
+    pub(super) fn set_attributes(
+        &mut self,
+        region: &Region,
+        container: Option<RegionId>,
+        old: Attributes,
+        new: Attributes,
+    ) {
         if old.address != new.address {
             self.readdressed.push(region.id());
         }
@@ -84,14 +94,14 @@ impl Journal {
             size: old.size,
             ..of
         };
-        if (old.enabled || new.enabled) && looks(old) != looks(new) {
-            self.damage_own(region.id(), 0, old.size.max(new.size).bytes());
-        } else if old.enabled && old.size != new.size {
-            self.damage_own(
-                region.id(),
-                old.size.min(new.size).bytes(),
-                old.size.max(new.size).bytes(),
-            );
+        let (shorter, longer) = (old.size.min(new.size).bytes(), old.size.max(new.size).bytes());
+        if old.enabled || new.enabled {
+            let from = if looks(old) == looks(new) { shorter } else { 0 };
+            self.damage_own(region.id(), from, longer);
+            if let Some(container) = container {
+                let address = u128::from(new.address);
+                self.damage_own(container, address + from, address + longer);
+            }
         }
         self.undo.push(Undo::Attributes {
             region: region.clone(),

@@ -383,7 +383,7 @@ impl Tree {
         let reshaped = (old.size, old.address) != (new.size, new.address);
         let aliased = !self.node(id).aliases.is_empty();
         self.journal.roots_moved |= self.root_step_around(id) != before || (reshaped && aliased);
-        self.journal.set_attributes(region, old, new);
+        self.journal.set_attributes(region, self.container(id), old, new);
     }
 
     fn store_attributes(&mut self, id: RegionId, new: Attributes) {
