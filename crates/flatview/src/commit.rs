@@ -70,7 +70,11 @@ impl Shared {
                 drop(tree);
                 return Ok(self.retire(Vec::new(), guard));
             }
-            Plan::new(&tree, &self.registry.lock())?
+            let mut registry = self.registry.lock();
+            // A space that is gone is rendered no more; its root may be gone with it.
+            registry.remove_dropped();
+            self.tidy(&mut tree, &mut registry, guard);
+            Plan::new(&tree, &registry)?
         };
         let deliveries = plan.deliveries(&self.registry.lock());
         if !deliveries.is_empty() {
@@ -94,7 +98,6 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         guard.garbage().journals.push(tree.take_journal());
-        registry.remove_dropped();
         let mut superseded = Vec::new();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
             registry.add_slot(key, slot);
@@ -108,11 +111,12 @@ impl Shared {
         stores.extend(plan.moves.iter().map(|(&space, &to)| (space, to)));
         stores.sort_unstable();
         for (space, key) in stores {
-            if let Some(to) = plan.moves.get(&space) {
-                superseded.extend(registry.move_space(space, *to));
-            }
+            // First the view, then the move to it: a space never shows what the view was before.
             if let Some(Rerendered { new, work, .. }) = plan.changed.remove(&key) {
                 superseded.extend(registry.publish(key, new, work));
+            }
+            if plan.moves.get(&space) == Some(&key) {
+                superseded.extend(registry.move_space(space, key));
             }
         }
         self.tidy(&mut tree, &mut registry, guard);
