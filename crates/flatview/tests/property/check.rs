@@ -48,7 +48,7 @@ impl World {
         for held in &self.held {
             assert_eq!(
                 ranges_of(&held.view),
-                held.ranges,
+                held.kept.ranges,
                 "a view that is held stays as it was"
             );
         }
@@ -311,15 +311,11 @@ impl World {
         let mut stale = Vec::new();
         for held in &self.held {
             let space = self.spaces.iter().find(|space| space.number == held.space);
-            stale.push(space.and_then(|space| {
-                let replaced = address_of(&space.handle.view()) != address_of(&held.view);
-                (replaced || space.root_moves == held.root_moves).then_some(replaced)
-            }));
+            stale.push(space.and_then(|space| World::is_stale(space, &held.kept)));
         }
         for space in &self.spaces {
-            if space.reader_keeps.is_some() {
-                stale.push(self.reader_is_stale(space));
-            }
+            let kept = space.reader_keeps.iter();
+            stale.extend(kept.map(|kept| World::is_stale(space, kept)));
         }
         if stale.contains(&Some(true)) {
             assert!(!receipt.is_quiesced(), "somebody uses what was replaced");

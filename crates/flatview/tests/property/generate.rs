@@ -225,23 +225,31 @@ fn new_region(scale: Scale) -> impl Strategy<Value = NewRegion> {
     let attributes = prop_oneof![4 => Just(0), 2 => (0u8..4).prop_map(|bit| 1 << bit), 1 => 0u8..16];
     let mapped = option::weighted(0.8, (address(scale), priority(), any::<Pick>()));
     let whole = prop::bool::weighted(0.3);
-    (kind, attributes, any::<Pick>(), address(scale), whole, mapped).prop_flat_map(
-        move |(kind, attributes, target, offset, whole, mapped)| {
-            let sizes = match kind {
-                Kind::Container => container_size(scale),
-                _ => size(scale),
-            };
-            sizes.prop_map(move |size| NewRegion {
+    let sizes = (size(scale), container_size(scale));
+    (
+        kind,
+        sizes,
+        attributes,
+        any::<Pick>(),
+        address(scale),
+        whole,
+        mapped,
+    )
+        .prop_map(
+            |(kind, (size, container_size), attributes, target, offset, whole, mapped)| NewRegion {
                 kind,
-                size,
+                size: if kind == Kind::Container {
+                    container_size
+                } else {
+                    size
+                },
                 attributes,
                 target,
                 offset,
                 whole,
                 mapped,
-            })
-        },
-    )
+            },
+        )
 }
 
 fn verb(scale: Scale) -> impl Strategy<Value = Verb> {

@@ -163,9 +163,11 @@ impl TestListener {
             listener.check(known.shows_the_same_as(&range), || {
                 format!("logging of {range:x?}, but there is {known:x?}")
             });
-            // A change that takes one client and gives another is told as both.
+            // A change that takes one client and gives another is told as both. Who joins is told of a range with
+            // all its clients, then of the clients (F7).
             let follows = !is_start && batch.started == Some((range.start, old, new));
-            listener.check(known.log == old || follows, || {
+            let joins = is_start && old == 0 && known.log == new;
+            listener.check(known.log == old || follows || joins, || {
                 format!("logging of {range:x?} from {old}, but {} is logged", known.log)
             });
             known.log = new;
@@ -346,9 +348,11 @@ impl MemoryListener for TestListener {
         let range = Range::from(section.range());
         self.on(Event::RegionDel(range), |listener, belief, batch| {
             let present = belief.ranges.remove(&range.start);
-            listener.check(present == Some(range), || {
-                format!("{range:x?} deleted, but there is {present:x?}")
-            });
+            // Who leaves has been told that nobody logs the range any more (F9).
+            listener.check(
+                present.is_some_and(|present| present == range || present == Range { log: 0, ..range }),
+                || format!("{range:x?} deleted, but there is {present:x?}"),
+            );
             let parts = belief.coalesced.iter().any(|&(start, ..)| start == range.start);
             listener.check(!parts, || {
                 format!("{range:x?} deleted before its coalesced parts")

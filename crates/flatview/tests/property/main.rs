@@ -16,7 +16,7 @@ mod world;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use generate::{Plot, Scale, story};
+use generate::{Plot, Scale, Step, story};
 use world::World;
 
 /// Few enough for every change to be tested, unless the environment asks for another number.
@@ -32,15 +32,46 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-fn plot(scale: Scale) -> Plot {
+const TREES: Plot = Plot {
+    scale: Scale::Tiny,
+    listeners: 0,
+    faults: 0,
+    endings: 0,
+    lifecycle: 1,
+    steps: 10,
+};
+
+const LISTENERS: Plot = Plot {
+    listeners: 4,
+    endings: 10,
+    ..TREES
+};
+
+const FAULTS: Plot = Plot {
+    listeners: 5,
+    faults: 70,
+    endings: 20,
+    ..TREES
+};
+
+const LIVES: Plot = Plot {
+    listeners: 2,
+    faults: 5,
+    endings: 10,
+    lifecycle: 12,
+    steps: 24,
+    ..TREES
+};
+
+fn full(plot: Plot) -> Plot {
     Plot {
-        scale,
-        listeners: 0,
-        faults: 0,
-        endings: 0,
-        lifecycle: 1,
-        steps: 10,
+        scale: Scale::Full,
+        ..plot
     }
+}
+
+fn run(plot: Plot, steps: &[Step]) {
+    World::new(plot.scale, false).run(steps);
 }
 
 proptest! {
@@ -48,13 +79,47 @@ proptest! {
 
     /// C1 to C37, B1 to B15, D1 to D7: what a view shows is what a walk to each byte finds.
     #[test]
-    fn tiny_views_are_what_each_byte_says(steps in story(plot(Scale::Tiny))) {
-        World::new(Scale::Tiny, false).run(&steps);
+    fn tiny_views_are_what_each_byte_says(steps in story(TREES)) {
+        run(TREES, &steps);
     }
 
     /// The same with all of 64 bits: C8, C10, C11, C15.
     #[test]
-    fn full_views_are_what_their_edges_say(steps in story(plot(Scale::Full))) {
-        World::new(Scale::Full, false).run(&steps);
+    fn full_views_are_what_their_edges_say(steps in story(full(TREES))) {
+        run(full(TREES), &steps);
+    }
+
+    /// C30 to C33: the same where QEMU's lossy choice of roots is copied.
+    #[test]
+    fn lossy_views_are_what_their_physical_roots_show(steps in story(LISTENERS)) {
+        World::new(Scale::Tiny, true).run(&steps);
+    }
+
+    /// E1 to E13, F3 to F9, G2 to G9, I3, I7, J6, P2, P13, P14, X1: what listeners hear, call by call.
+    #[test]
+    fn listeners_hear_what_changes(steps in story(LISTENERS)) {
+        run(LISTENERS, &steps);
+    }
+
+    #[test]
+    fn listeners_hear_what_changes_in_64_bits(steps in story(full(LISTENERS))) {
+        run(full(LISTENERS), &steps);
+    }
+
+    /// Instead of E10: who fails, wherever, leaves no trace.
+    #[test]
+    fn failures_leave_no_trace(steps in story(FAULTS)) {
+        run(FAULTS, &steps);
+    }
+
+    #[test]
+    fn failures_leave_no_trace_in_64_bits(steps in story(full(FAULTS))) {
+        run(full(FAULTS), &steps);
+    }
+
+    /// B16 to B20, C41, H1 to H3: regions, spaces, listeners and readers come and go.
+    #[test]
+    fn everything_may_go_at_any_time(steps in story(LIVES)) {
+        run(LIVES, &steps);
     }
 }

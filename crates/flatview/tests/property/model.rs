@@ -185,27 +185,29 @@ impl Machine {
         (0..self.regions.len()).filter(|&id| self.regions[id].is_some())
     }
 
-    /// Takes out every region that nothing in `held` keeps alive. A container keeps its children, an alias
-    /// its target; a child does not keep its container. Returns how many went.
-    pub(crate) fn remove_unheld(&mut self, held: impl Iterator<Item = Id>) -> usize {
-        let mut alive = BTreeSet::new();
-        let mut next: Vec<Id> = held.collect();
-        while let Some(id) = next.pop() {
-            if alive.insert(id) {
-                next.extend(&self[id].children);
-                next.extend(self[id].target);
+    /// Takes out every region that nothing in `held`, no container and no alias keeps alive. A child does not
+    /// keep its container. What sees itself through an alias keeps itself, as reference counts have it.
+    /// Returns how many went.
+    pub(crate) fn remove_unheld(&mut self, held: &BTreeSet<Id>) -> usize {
+        let mut gone = 0;
+        loop {
+            let is_kept = |id: &Id| {
+                held.contains(id)
+                    || self[*id].container.is_some()
+                    || self.ids().any(|alias| self[alias].target == Some(*id))
+            };
+            let dead: Vec<Id> = self.ids().filter(|id| !is_kept(id)).collect();
+            if dead.is_empty() {
+                return gone;
+            }
+            gone += dead.len();
+            for id in dead {
+                for child in std::mem::take(&mut self[id].children) {
+                    self[child].container = None;
+                }
+                self.regions[id] = None;
             }
         }
-        let dead: Vec<Id> = self.ids().filter(|id| !alive.contains(id)).collect();
-        for &id in &dead {
-            for child in std::mem::take(&mut self[id].children) {
-                self[child].container = None;
-            }
-        }
-        for &id in &dead {
-            self.regions[id] = None;
-        }
-        dead.len()
     }
 
     /// How many mapped aliases lead to a region, directly or through others (rule B10).

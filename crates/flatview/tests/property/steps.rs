@@ -10,7 +10,7 @@ use crate::listener::TestListener;
 use crate::model::Id;
 use crate::picture::{Picture, Rendering, ranges_of};
 use crate::update::Outcome;
-use crate::world::{Held, Listening, Space, World, address_of};
+use crate::world::{Held, Listening, Space, World};
 
 fn index<T>(of: &[T], pick: Pick) -> Option<usize> {
     (!of.is_empty()).then(|| usize::from(pick) % of.len())
@@ -325,9 +325,7 @@ impl World {
         let view = space.handle.view();
         self.held.push(Held {
             space: space.number,
-            root_moves: space.root_moves,
-            root: space.picture.root,
-            ranges: ranges_of(&view),
+            kept: World::kept(space, &view),
             view,
         });
     }
@@ -337,15 +335,16 @@ impl World {
             return;
         };
         let space = &mut self.spaces[at];
-        let reader = space.reader.get_or_insert_with(|| space.handle.reader());
+        let mut reader = space.reader.take().unwrap_or_else(|| space.handle.reader());
         let view = reader.view();
         assert_eq!(
             ranges_of(view),
             space.picture.ranges,
             "a reader sees what is published"
         );
-        space.reader_keeps = Some((address_of(view), space.root_moves));
+        space.reader_keeps = Some(World::kept(space, view));
         assert_eq!(reader.address_space(), &space.handle);
+        space.reader = Some(reader);
     }
 
     /// The end of the world: nobody holds anything, then the memory goes and listeners hear of it.

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use flatview::{
-    AccessRules, AddressSpace, Compat, EventNotifier, IommuAccess, IommuOps, IotlbEntry, MemTxAttrs,
-    MemTxError, Memory, MemoryRegionOps, RamBlock, Reader, Receipt, Region, Registration, Size, ViewRef,
+    AccessRules, AddressSpace, Compat, EventNotifier, FlatView, IommuAccess, IommuOps, IotlbEntry,
+    MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Reader, Receipt, Region, Registration, Size,
+    ViewRef,
 };
 
 use crate::events::Hearer;
@@ -56,8 +57,8 @@ pub(crate) struct Space {
     /// Grows whenever another region becomes the physical root, or none.
     pub(crate) root_moves: usize,
     pub(crate) reader: Option<Reader>,
-    /// What the reader keeps: the address of the view, and `root_moves` then.
-    pub(crate) reader_keeps: Option<(usize, usize)>,
+    /// The view that the reader keeps.
+    pub(crate) reader_keeps: Option<Kept>,
 }
 
 /// A registered listener.
@@ -67,14 +68,22 @@ pub(crate) struct Listening {
     pub(crate) registration: Option<Registration>,
 }
 
+/// A view that somebody looked at.
+pub(crate) struct Kept {
+    /// Where it is in memory.
+    pub(crate) address: usize,
+    /// The space's `root_moves` then.
+    pub(crate) root_moves: usize,
+    pub(crate) root: Option<Id>,
+    pub(crate) ranges: Vec<Range>,
+}
+
 /// A view that is being looked at: it must stay as it was.
 pub(crate) struct Held {
     pub(crate) view: ViewRef,
     /// The number of its space: a view does not keep the space.
     pub(crate) space: usize,
-    pub(crate) root_moves: usize,
-    pub(crate) root: Option<Id>,
-    pub(crate) ranges: Vec<Range>,
+    pub(crate) kept: Kept,
 }
 
 pub(crate) struct World {
@@ -274,40 +283,63 @@ impl World {
         }
     }
 
-    /// Lets both worlds forget what nothing keeps alive any more.
-    pub(crate) fn settle(&mut self) {
-        let mut kept: BTreeSet<Id> = self.handles.keys().copied().collect();
-        kept.extend(self.spaces.iter().map(|space| space.root));
-        for held in &self.held {
-            kept.extend(held.root);
-            kept.extend(held.ranges.iter().map(|range| range.region));
-        }
-        for space in &self.spaces {
-            // A reader that was not asked since may keep an old view, and nobody can tell which.
-            if space.reader_keeps.is_some() && self.reader_is_stale(space) != Some(false) {
-                return;
-            }
-        }
-        let gone = self.machine.remove_unheld(kept.into_iter());
-        if gone == 0 {
-            return;
-        }
-        // The library forgets lazily: superseded views when somebody asks a receipt, what they kept at the
-        // next update, and what that kept at the one after.
-        if let Some(receipt) = &self.receipt {
-            let _ = receipt.is_quiesced();
-        }
-        for _ in 0..=gone {
-            self.memory.update(|_| Ok(())).expect("nothing was changed");
+    /// What a view shows of a space now, for who keeps it.
+    pub(crate) fn kept(space: &Space, view: &FlatView) -> Kept {
+        Kept {
+            address: address_of(view),
+            root_moves: space.root_moves,
+            root: space.picture.root,
+            ranges: space.picture.ranges.clone(),
         }
     }
 
-    /// Whether a space's reader keeps a view that is not the current one, where that is known.
-    pub(crate) fn reader_is_stale(&self, space: &Space) -> Option<bool> {
-        let (view, root_moves) = space.reader_keeps?;
-        if address_of(&space.handle.view()) != view {
+    /// What handles, spaces, and views that are looked at keep alive.
+    fn kept_regions(&self) -> BTreeSet<Id> {
+        let mut kept: BTreeSet<Id> = self.handles.keys().copied().collect();
+        kept.extend(self.spaces.iter().map(|space| space.root));
+        let looked_at = self.held.iter().map(|held| &held.kept);
+        let looked_at = looked_at.chain(self.spaces.iter().filter_map(|space| space.reader_keeps.as_ref()));
+        for view in looked_at {
+            kept.extend(view.root);
+            kept.extend(view.ranges.iter().map(|range| range.region));
+        }
+        kept
+    }
+
+    /// Lets both worlds forget what nothing keeps alive any more.
+    pub(crate) fn settle(&mut self) {
+        if self.machine.clone().remove_unheld(&self.kept_regions()) == 0 {
+            return;
+        }
+        // Who looked at a space before it moved to another view may keep what the old one came to show
+        // later, and only the library knows what that was.
+        let moves: BTreeMap<usize, usize> = self
+            .spaces
+            .iter()
+            .map(|space| (space.number, space.root_moves))
+            .collect();
+        self.held
+            .retain(|held| moves.get(&held.space) == Some(&held.kept.root_moves));
+        for space in &mut self.spaces {
+            if let Some(kept) = &space.reader_keeps
+                && kept.root_moves != space.root_moves
+            {
+                space.reader.iter_mut().for_each(Reader::release);
+                space.reader_keeps = None;
+            }
+        }
+        // Superseded views are forgotten lazily, when somebody asks.
+        for _ in 0..2 {
+            self.memory.update(|_| Ok(())).expect("nothing was changed");
+        }
+        self.machine.remove_unheld(&self.kept_regions());
+    }
+
+    /// Whether a view that somebody looks at is not the current one, where that is known.
+    pub(crate) fn is_stale(space: &Space, kept: &Kept) -> Option<bool> {
+        if address_of(&space.handle.view()) != kept.address {
             Some(true)
-        } else if space.root_moves == root_moves {
+        } else if space.root_moves == kept.root_moves {
             Some(false)
         } else {
             None
@@ -315,7 +347,7 @@ impl World {
     }
 }
 
-pub(crate) fn address_of(view: &flatview::FlatView) -> usize {
+pub(crate) fn address_of(view: &FlatView) -> usize {
     std::ptr::from_ref(view).addr()
 }
 
