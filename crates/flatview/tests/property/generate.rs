@@ -182,14 +182,14 @@ fn address(scale: Scale) -> BoxedStrategy<u64> {
 fn size(scale: Scale) -> BoxedStrategy<u128> {
     match scale {
         Scale::Tiny => {
-            prop_oneof![1 => Just(0), 1 => Just(1), 4 => select(vec![4, 8, 16, 32, 64]), 2 => 0u128..=64]
+            prop_oneof![1 => Just(0), 1 => Just(1), 8 => select(vec![4, 8, 16, 32, 64]), 4 => 0u128..=64]
                 .boxed()
         }
         Scale::Full => prop_oneof![
             1 => Just(0),
             1 => Just(1),
-            6 => (1u128..16).prop_map(|n| n << 12),
-            2 => (1u128..16).prop_map(|n| n << 29),
+            9 => (1u128..16).prop_map(|n| n << 12),
+            4 => (1u128..16).prop_map(|n| n << 29),
             1 => (0u128..3).prop_map(|n| (1 << 63) - 1 + n),
             3 => (0u128..3).prop_map(|n| (1 << 64) - n),
             1 => any::<u64>().prop_map(u128::from),
@@ -223,7 +223,7 @@ fn new_region(scale: Scale) -> impl Strategy<Value = NewRegion> {
         5 => Just(Kind::Alias),
     ];
     let attributes = prop_oneof![4 => Just(0), 2 => (0u8..4).prop_map(|bit| 1 << bit), 1 => 0u8..16];
-    let mapped = option::weighted(0.8, (address(scale), priority(), any::<Pick>()));
+    let mapped = option::weighted(0.9, (address(scale), priority(), any::<Pick>()));
     let whole = prop::bool::weighted(0.3);
     let sizes = (size(scale), container_size(scale));
     (
@@ -411,7 +411,7 @@ fn step(plot: Plot) -> impl Strategy<Value = Step> {
 /// A world begins with some regions and spaces, and a listener if the plot has any.
 pub(crate) fn story(plot: Plot) -> impl Strategy<Value = Vec<Step>> {
     let begin = (
-        vec(new_region(plot.scale).prop_map(Verb::New), 3..12),
+        vec(new_region(plot.scale).prop_map(Verb::New), 3..20),
         vec(any::<Pick>(), 1..4),
     )
         .prop_map(move |(regions, spaces)| {

@@ -38,7 +38,7 @@ const TREES: Plot = Plot {
     faults: 0,
     endings: 0,
     lifecycle: 1,
-    steps: 10,
+    steps: 14,
 };
 
 const LISTENERS: Plot = Plot {

@@ -7,7 +7,7 @@ use flatview::{Error, GlobalDirty, MemoryListener};
 use crate::events::{Call, Hearer, joining, leaving};
 use crate::generate::{Fault, Pick, Step};
 use crate::listener::TestListener;
-use crate::model::Id;
+use crate::model::{Id, Kind};
 use crate::picture::{Picture, Rendering, ranges_of};
 use crate::update::Outcome;
 use crate::world::{Held, Listening, Space, World};
@@ -79,10 +79,13 @@ impl World {
     }
 
     fn create_space(&mut self, pick: Pick) {
-        let root: Id = match pick % 3 {
-            0 => 0,
-            _ => self.pick_handle(pick / 3).unwrap_or_default(),
+        let root: Option<Id> = match pick % 8 {
+            0..=3 => Some(0),
+            4 | 5 => self.pick_among(pick / 8, |region| region.kind == Kind::Container),
+            6 => self.pick_among(pick / 8, |region| region.kind == Kind::Alias),
+            _ => self.pick_handle(pick / 8),
         };
+        let root = root.unwrap_or_default();
         let rendering = self.machine.render(root, self.lossy, self.scale.every_byte());
         let name = format!("space {}", self.next_space);
         let create = || self.memory.create_address_space(&name, &self.handles[&root]);
