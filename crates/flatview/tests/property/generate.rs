@@ -161,6 +161,9 @@ pub(crate) struct Plot {
     pub(crate) endings: u32,
     pub(crate) lifecycle: u32,
     pub(crate) steps: usize,
+    /// Worlds begin with this many more regions side by side, twice, one row over the other: enough for views
+    /// and containers to be kept in more than one piece.
+    pub(crate) crowd: u8,
 }
 
 fn address(scale: Scale) -> BoxedStrategy<u64> {
@@ -414,7 +417,16 @@ pub(crate) fn story(plot: Plot) -> impl Strategy<Value = Vec<Step>> {
         vec(new_region(plot.scale).prop_map(Verb::New), 3..20),
         vec(any::<Pick>(), 1..4),
     )
-        .prop_map(move |(regions, spaces)| {
+        .prop_map(move |(mut regions, spaces)| {
+            if plot.crowd > 0 {
+                let rows = [(0x3000, 0x2000), (0x5000, 0x1000)];
+                regions.extend(rows.map(|(stride, size)| Verb::Crowd {
+                    container: 0,
+                    count: plot.crowd,
+                    stride,
+                    size,
+                }));
+            }
             let mut steps = vec![Step::Update {
                 verbs: regions,
                 ending: Ending::Commit,

@@ -39,6 +39,7 @@ const TREES: Plot = Plot {
     endings: 0,
     lifecycle: 1,
     steps: 14,
+    crowd: 0,
 };
 
 const LISTENERS: Plot = Plot {
@@ -61,6 +62,14 @@ const LIVES: Plot = Plot {
     lifecycle: 12,
     steps: 24,
     ..TREES
+};
+
+/// Views of more than a hundred ranges, in several chunks.
+const CROWDS: Plot = Plot {
+    scale: Scale::Full,
+    faults: 10,
+    crowd: 90,
+    ..LISTENERS
 };
 
 fn full(plot: Plot) -> Plot {
@@ -121,5 +130,15 @@ proptest! {
     #[test]
     fn everything_may_go_at_any_time(steps in story(LIVES)) {
         run(LIVES, &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    /// The same as all of the above, where there is more than fits into one piece.
+    #[test]
+    fn crowds_are_kept_in_order(steps in story(CROWDS)) {
+        run(CROWDS, &steps);
     }
 }

@@ -141,7 +141,7 @@ pub(crate) enum Survey {
 }
 
 /// A walk that finds everything within so many visits is one to compare byte by byte.
-const EASY_VISITS: usize = 400;
+const EASY_VISITS: usize = 800;
 
 /// How long to look for something that is too deep.
 const MOST_VISITS: usize = 20_000;
