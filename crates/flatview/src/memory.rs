@@ -23,7 +23,7 @@ use crate::view::{FlatRange, FlatView};
 ///
 /// Cheap to clone. It keeps its address spaces' listeners and, through containers and spaces, its regions
 /// alive. Devices, which regions keep alive in turn, hold a [`WeakMemory`], so that dropping the machine
-/// leaves nothing.
+/// leaves nothing: address spaces that somebody still has show nothing from then on.
 ///
 /// ```
 /// use flatview::{Memory, RamBlock, Size};
@@ -409,9 +409,9 @@ impl fmt::Debug for Memory {
 impl Drop for MemoryInner {
     fn drop(&mut self) {
         self.shared.unregister_all();
-        let spaces = self.shared.registry.lock().take();
+        let registered = self.shared.registry.lock().take();
         let regions = self.shared.tree.lock().clear();
-        drop((spaces, regions));
+        drop((registered, regions));
     }
 }
 
