@@ -370,6 +370,12 @@ impl World {
         let stage = self.stage.lock().expect("no test panics with the stage locked");
         assert_eq!(stage.complaints, Vec::<String>::new());
         drop(stage);
+        for space in &self.spaces {
+            assert!(
+                space.handle.view().is_empty(),
+                "a space of no memory shows nothing"
+            );
+        }
         for region in self.handles.values() {
             let state = region.state();
             assert!(matches!(state, Err(Error::MemoryDropped { .. })), "{state:?}");
