@@ -118,14 +118,17 @@ impl AddressSpace {
     /// Where an access to `address` goes and how many of `size` bytes it reaches there (rule L17); `None` if
     /// nothing answers. IOMMU regions are answered for by the region itself.
     ///
-    /// The length is cut at the end of the range for memory only: an access to a device is delivered whole
-    /// (rule K22).
+    /// The length is cut at the end of the range for RAM only, that of devices included: an access to a device
+    /// is delivered whole (rules K22, A11).
     pub fn translate(&self, address: u64, size: impl Into<Size>) -> Option<Translation> {
         let view = self.view();
         let range = view.find(address)?;
         let left = AddressRange::from_bounds(address, range.last())?.size();
         let size = size.into();
-        let is_memory = matches!(range.region().kind(), crate::RegionKind::Ram);
+        let is_memory = matches!(
+            range.region().kind(),
+            crate::RegionKind::Ram | crate::RegionKind::RamDevice
+        );
         Some(Translation {
             region: range.region().clone(),
             offset: range.offset_at(address),

@@ -223,6 +223,11 @@ impl Tree {
         self.nodes[id.index()].as_mut().expect("a handle keeps its node")
     }
 
+    /// Whether a region of that id is there.
+    pub(crate) fn contains(&self, id: RegionId) -> bool {
+        self.nodes[id.index()].is_some()
+    }
+
     pub(crate) fn container(&self, id: RegionId) -> Option<RegionId> {
         self.node(id).container.map(|(container, _)| container)
     }
