@@ -260,27 +260,38 @@ impl<V> Retired<V> {
 
     /// Whether nobody uses what was retired up to `number`.
     pub(crate) fn is_quiesced(&self, number: u64) -> bool {
-        let mut list = self.list.lock();
-        let unused = list.take_unused();
-        let quiesced = list.is_quiesced(number);
-        drop(list);
-        drop(unused);
-        quiesced
+        loop {
+            let mut list = self.list.lock();
+            let unused = list.take_unused();
+            let quiesced = list.is_quiesced(number);
+            drop(list);
+            // What was unused may have been the last to use something else: a binding keeps a view.
+            if quiesced || unused.is_empty() {
+                return quiesced;
+            }
+        }
     }
 
     /// Blocks until nobody uses what was retired up to `number`.
     pub(crate) fn wait(&self, number: u64) {
-        let mut unused = Vec::new();
         let mut list = self.list.lock();
         self.waiters.fetch_add(1, Ordering::SeqCst);
-        loop {
+        let unused = loop {
             fence(Ordering::SeqCst);
-            unused.append(&mut list.take_unused());
+            let unused = list.take_unused();
             if list.is_quiesced(number) {
-                break;
+                break unused;
             }
-            list = wait(&self.changed, list);
-        }
+            list = if unused.is_empty() {
+                wait(&self.changed, list)
+            } else {
+                // It may be the last to use something else, as a binding keeps a view: let it go, then look
+                // again.
+                drop(list);
+                drop(unused);
+                self.list.lock()
+            };
+        };
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         drop(list);
         drop(unused);
