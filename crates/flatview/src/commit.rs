@@ -342,13 +342,21 @@ fn extras_of<'a>(tree: &Tree, ranges: impl Iterator<Item = &'a FlatRange>) -> Vi
                 moved.address = address_of(eventfd.address)?;
                 Some(moved)
             });
-        let coalesced = extras.coalesced.iter().filter_map(|part| {
+        let parts = extras.coalesced.iter().filter_map(|part| {
             let part = part.intersection(shown)?;
             AddressRange::new(address_of(part.start())?, part.size())
         });
+        // A zone is told of once, however many ranges of the region come down to it here, so that it is also
+        // gone when it is said to be.
+        let mut coalesced = Vec::new();
+        for part in parts {
+            if !coalesced.contains(&part) {
+                coalesced.push(part);
+            }
+        }
         let shown = RangeExtras {
             ioeventfds: ioeventfds.collect(),
-            coalesced: coalesced.collect(),
+            coalesced,
         };
         (shown != RangeExtras::default()).then_some((range.start(), shown))
     });
