@@ -22,9 +22,6 @@ use crate::transaction::Transaction;
 use crate::tree::Tree;
 use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
 
-/// The number of a receipt that has nothing to wait for.
-const NOTHING_REPLACED: u64 = 0;
-
 /// A view with more damaged windows than this share of its ranges is rendered anew as a whole.
 const FEW_RANGES: usize = 64;
 const RANGES_PER_WINDOW: usize = 8;
@@ -70,7 +67,8 @@ impl Shared {
                 .append(&mut tree.remove_dropped(self.dropped_regions.take()));
             if tree.journal().is_clean() {
                 guard.garbage().journals.push(tree.take_journal());
-                return Ok(NOTHING_REPLACED);
+                drop(tree);
+                return Ok(self.retire(Vec::new(), guard));
             }
             Plan::new(&tree, &self.registry.lock())?
         };

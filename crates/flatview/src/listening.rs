@@ -113,7 +113,7 @@ impl Shared {
         let (before, logs_code) = self.global_dirty();
         if why.is_empty() || !before.is_empty() {
             self.tree.lock().global_dirty |= why;
-            return Ok(0);
+            return Ok(self.retire(Vec::new(), &mut guard));
         }
         let listeners = self.registry.lock().listeners().to_vec();
         for (index, entry) in listeners.iter().enumerate() {
@@ -139,7 +139,7 @@ impl Shared {
         let after = before - why;
         if before.is_empty() || !after.is_empty() {
             self.tree.lock().global_dirty = after;
-            return Ok(0);
+            return Ok(self.retire(Vec::new(), &mut guard));
         }
         self.tree.lock().set_global_dirty(after, logs_code);
         let number = self.commit(&mut guard)?;
