@@ -152,12 +152,26 @@ impl Shared {
         self.updating.thread.load(Ordering::Relaxed) == this_thread()
     }
 
+    /// Takes regions out of the tree whose last handle is gone, and what only they kept.
+    ///
+    /// Their children are mapped nowhere then. Dropping those may run a device's code: call this where no
+    /// lock is held.
+    pub(crate) fn take_out_dropped(&self) {
+        loop {
+            let dropped = self.dropped_regions.take();
+            if dropped.is_empty() {
+                return;
+            }
+            let orphans = self.tree.lock().remove_dropped(dropped);
+            drop(orphans);
+        }
+    }
+
     /// Puts a new region into the tree.
     pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
+        self.take_out_dropped();
         let attributes = builder.attributes;
-        let mut tree = self.tree.lock();
-        let orphans = tree.remove_dropped(self.dropped_regions.take());
-        let region = tree.insert(attributes, |id| {
+        self.tree.lock().insert(attributes, |id| {
             Region::new(
                 id,
                 Arc::downgrade(self),
@@ -165,10 +179,7 @@ impl Shared {
                 builder,
                 backing,
             )
-        });
-        drop(tree);
-        drop(orphans);
-        region
+        })
     }
 }
 

@@ -338,6 +338,7 @@ impl<'a> Transaction<'a> {
 
     fn tree(&self, region: &Region) -> Result<MutexGuard<'a, Tree>, Error> {
         self.shared.check(region)?;
+        self.shared.take_out_dropped();
         Ok(self.shared.tree.lock())
     }
 
