@@ -129,7 +129,7 @@ impl Shared {
         tree.refresh_marks();
     }
 
-    fn retire(
+    pub(crate) fn retire(
         &self,
         superseded: impl IntoIterator<Item = Superseded<FlatView>>,
         guard: &mut UpdateGuard<'_>,
