@@ -70,7 +70,10 @@ impl Shared {
                 drop(tree);
                 return Ok(self.retire(Vec::new(), guard));
             }
-            Plan::new(&tree, &self.registry.lock())?
+            let mut registry = self.registry.lock();
+            // Not before the tree's: a region that was taken out there is the root of no space that is left.
+            registry.remove_dropped();
+            Plan::new(&tree, &registry)?
         };
         let deliveries = plan.deliveries(&self.registry.lock());
         if !deliveries.is_empty() {
