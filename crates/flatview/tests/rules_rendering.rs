@@ -342,7 +342,7 @@ fn a_view_is_sorted_disjoint_and_may_have_holes() {
     let window = AddressRange::from_bounds(0x0fff, 0x2003).unwrap();
     let meeting: Vec<_> = view.meeting(window).map(line).collect();
     assert_eq!(meeting, ["1000-1001 1@0", "2000-2003 2@0"], "whole ranges that meet the window");
-    assert_eq!(view.iter().next_back().unwrap().last(), 0x8000_0000_0003_efff);
+    assert_eq!(view.iter().last().unwrap().last(), 0x8000_0000_0003_efff);
 }
 
 /// C27 with C1: when one of many children goes, what it hid is there again.
