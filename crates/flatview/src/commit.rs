@@ -149,6 +149,7 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         registry.remove_dropped();
+        tree.set_space_root(root.id());
         let key = tree.flatview_root(root.id());
         if registry.slot(key).is_none() {
             registry.add_slot(key, render_slot(&tree, key)?);

@@ -12,7 +12,7 @@ use crate::address::AddressRange;
 
 /// The most ranges in a chunk. A copied chunk costs a reference count for each, a look-up one step for each
 /// power of two.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 /// The most chunks in a group.
 const GROUP: usize = 32;
 
