@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 use crate::addresses::LOOKUPS;
-use crate::measure::thread_cpu_time;
+use crate::measure::{Cost, thread_cpu_time};
 
 /// What threads that ran at the same time did.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,20 @@ pub struct Run {
     pub share: f64,
 }
 
-/// Lets so many threads work for `duration`. Each makes its own work, one call of which is [`LOOKUPS`]
+/// Gives this thread a core that the other numbers do not get, as far as there are enough. For runs of a few
+/// milliseconds the scheduler does not move threads that happen to wake on one core.
+fn take_core(number: usize) {
+    let Ok(mine) = sched_getaffinity(None) else { return };
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| mine.is_set(core)).cycle();
+    if let Some(core) = cores.nth(number) {
+        let mut only = CpuSet::new();
+        only.set(core);
+        // Without it the run tells by its share that it was not side by side.
+        let _ = sched_setaffinity(None, &only);
+    }
+}
+
+/// Lets so many threads work for `duration`, each on a core of its own. Each makes its own work, one call of which is [`LOOKUPS`]
 /// operations.
 ///
 /// # Panics
@@ -27,6 +42,7 @@ pub struct Run {
 pub fn run<W: FnMut()>(threads: usize, duration: Duration, make: impl Fn(usize) -> W + Sync) -> Run {
     let barrier = Barrier::new(threads);
     let one = |number| {
+        take_core(number);
         let mut work = make(number);
         work();
         barrier.wait();
@@ -85,17 +101,17 @@ pub fn with_commits<T>(mut commit: impl FnMut() + Send, work: impl FnOnce() -> T
     })
 }
 
-/// The best of several runs side by side.
+/// Several runs of one kind.
 #[derive(Clone, Debug, Default)]
-pub struct Best {
+pub struct Runs {
     side_by_side: Vec<f64>,
     others: Vec<f64>,
 }
 
-impl Best {
+impl Runs {
     /// Takes a run into account.
     pub fn add(&mut self, run: Run) {
-        match run.share > 0.85 {
+        match run.share > 0.8 {
             true => self.side_by_side.push(run.nanoseconds),
             false => self.others.push(run.nanoseconds),
         }
@@ -107,12 +123,11 @@ impl Best {
         (count, count + self.others.len())
     }
 
-    /// Nanoseconds for an operation, the least of the runs side by side; of all if none was.
-    pub fn nanoseconds(&self) -> f64 {
-        let runs = match self.side_by_side.is_empty() {
-            true => &self.others,
-            false => &self.side_by_side,
-        };
-        runs.iter().copied().fold(f64::INFINITY, f64::min)
+    /// The cost of an operation in the runs side by side; in all if none was.
+    pub fn cost(&self) -> Cost {
+        Cost::of(match self.side_by_side.is_empty() {
+            true => self.others.clone(),
+            false => self.side_by_side.clone(),
+        })
     }
 }

@@ -10,7 +10,7 @@ use flatview_bench::addresses::{LOOKUPS, Pattern, latency, sequential, throughpu
 use flatview_bench::footprint::{CountingAllocator, Footprint};
 use flatview_bench::measure::{Cost, once, repeat};
 use flatview_bench::peers::{BareStarts, ClonedVec, LockedMap, VmDevice, VmMemory, entry};
-use flatview_bench::readers::{Best, run, with_commits};
+use flatview_bench::readers::{Runs, run, with_commits};
 use flatview_bench::scenes::{Banks, BusMasters, Others, Pci, Windows, window};
 use serde::Serialize;
 
@@ -488,8 +488,8 @@ fn readers(gates: &mut Gates) -> Result<()> {
     const GROUP: &str = "readers";
     const COUNT: usize = 1_000;
     // Shorter than what the scheduler gives at once, so that some runs are undisturbed on a busy machine.
-    let duration = Duration::from_millis(3);
-    let rounds = (gates.budget.as_millis() / 2).max(20);
+    let duration = Duration::from_millis(6);
+    let rounds = (gates.budget.as_millis() / 4).max(20);
     let scene = Windows::new(COUNT, Others::None)?;
     let bare = BareStarts::windows(COUNT);
     let pattern = Pattern::windows(COUNT);
@@ -505,48 +505,45 @@ fn readers(gates: &mut Gates) -> Result<()> {
         scene.set(COUNT / 2, enabled).expect("a window can be toggled");
     };
     let [mut load1, mut load2, mut load3, mut look1, mut look2, mut look3] =
-        [(); 6].map(|()| Best::default());
+        [(); 6].map(|()| Runs::default());
     let mut rates = Vec::new();
     for _ in 0..rounds {
         load1.add(run(1, duration, loads));
         look1.add(run(1, duration, looks));
         load2.add(run(2, duration, loads));
         look2.add(run(2, duration, looks));
-        load3.add(with_commits(&mut commit, || run(2, duration, loads)).1);
-        let (rate, result) = with_commits(&mut commit, || run(2, duration, looks));
-        look3.add(result);
-        rates.push(rate);
+        for (runs, is_look) in [(&mut load3, false), (&mut look3, true)] {
+            let (rate, result) = with_commits(&mut commit, || match is_look {
+                true => run(2, duration, looks),
+                false => run(2, duration, loads),
+            });
+            // A committer that did not get its turn would make it look better than it is.
+            if rate > 9_000.0 {
+                runs.add(result);
+                rates.push(rate);
+            }
+        }
     }
-    let of = |one: &Best, two: &Best| 100.0 * one.nanoseconds() / two.nanoseconds();
-    let (side_by_side, all) = look2.counts();
-    let (side_by_side_committing, _) = look3.counts();
-    let (loads, looks) = (of(&load1, &load2), of(&look1, &look2));
-    gates
-        .add(
-            GROUP,
-            "2 threads, of the bare load's",
-            "%",
-            exactly(100.0 * looks / loads),
-        )
-        .beside("load scales %", loads)
-        .beside("look-up scales %", looks)
-        .beside("load ns", load2.nanoseconds())
-        .beside("look-up ns", look2.nanoseconds())
-        .beside(&format!("runs in parallel of {all}"), side_by_side as f64)
-        .at_least(95.0);
-    let (loads, looks) = (of(&load1, &load3), of(&look1, &look3));
-    gates
-        .add(GROUP, "and 10000 commits/s", "%", exactly(100.0 * looks / loads))
-        .beside("load scales %", loads)
-        .beside("look-up scales %", looks)
-        .beside("load ns", load3.nanoseconds())
-        .beside("look-up ns", look3.nanoseconds())
-        .beside("commits/s", Cost::of(rates).median)
-        .beside(
-            &format!("runs in parallel of {all}"),
-            side_by_side_committing as f64,
-        )
-        .at_least(80.0);
+    // The median: the least would be a run in which few commits fell.
+    let of = |one: &Runs, two: &Runs| 100.0 * one.cost().median / two.cost().median;
+    for (what, load, looked, limit) in [
+        ("2 threads, of the bare load's", &load2, &look2, 95.0),
+        ("and 10000 commits/s", &load3, &look3, 80.0),
+    ] {
+        let (loads, looks) = (of(&load1, load), of(&look1, looked));
+        let (side_by_side, all) = looked.counts();
+        gates
+            .add(GROUP, what, "%", exactly(100.0 * looks / loads))
+            .beside("load scales %", loads)
+            .beside("look-up scales %", looks)
+            .beside("load ns", load.cost().median)
+            .beside("look-up ns", looked.cost().median)
+            .beside(&format!("runs side by side of {all}"), side_by_side as f64)
+            .at_least(limit);
+    }
+    if let Some(row) = gates.rows.last_mut().filter(|_| !rates.is_empty()) {
+        row.beside("commits/s", Cost::of(rates).median);
+    }
     Ok(())
 }
 
