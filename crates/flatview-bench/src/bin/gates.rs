@@ -630,7 +630,8 @@ fn main() -> Result<()> {
             group => gates.only = Some(group.to_owned()),
         }
     }
-    let groups: [(&str, fn(&mut Gates) -> Result<()>); 7] = [
+    type Group = fn(&mut Gates) -> Result<()>;
+    let groups: [(&str, Group); 7] = [
         ("footprint", footprint),
         ("commit", commit),
         ("build", build),
