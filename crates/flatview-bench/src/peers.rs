@@ -82,7 +82,8 @@ impl LockedMap {
         }))
     }
 
-    fn from_entries(entries: impl Iterator<Item = Entry>) -> LockedMap {
+    /// With these entries.
+    pub fn from_entries(entries: impl Iterator<Item = Entry>) -> LockedMap {
         LockedMap(RwLock::new(entries.map(|entry| (entry.start, entry)).collect()))
     }
 
