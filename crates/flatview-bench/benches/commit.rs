@@ -101,6 +101,7 @@ fn pci(c: &mut Criterion<ThreadCpu>) {
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (name, masters) in [
         ("shared view", BusMasters::Sharing),
+        ("as QEMU", BusMasters::SharingAndOwnBar),
         ("own views", BusMasters::TwoChildren),
     ] {
         let scene = Pci::new(DEVICES, masters).expect("a scene");

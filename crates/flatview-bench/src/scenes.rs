@@ -214,7 +214,9 @@ const BAR_STRIDE: u64 = 32 << 10;
 pub enum BusMasters {
     /// An alias of the whole system: all share its view.
     Sharing,
-    /// Besides that, each device has a window of its own: each has a view of its own.
+    /// The same, and each device has one more space, rooted at its last BAR: QEMU's `virtio-pci-cfg-mem-as`.
+    SharingAndOwnBar,
+    /// Besides that alias, each device has a window of its own: each has a view of its own.
     TwoChildren,
 }
 
@@ -235,11 +237,11 @@ impl Pci {
         })?;
         let mut spaces = vec![memory.create_address_space("memory", &system)?];
         let others = match masters {
-            BusMasters::Sharing => Others::Sharing(count),
+            BusMasters::Sharing | BusMasters::SharingAndOwnBar => Others::Sharing(count),
             BusMasters::TwoChildren => Others::TwoChildren(count),
         };
         spaces.extend(other_spaces(&memory, &system, others)?);
-        let devices = (0..count)
+        let devices: Vec<[Region; 3]> = (0..count)
             .map(|device| {
                 [0, 1, 2].map(|bar| {
                     memory
@@ -249,6 +251,11 @@ impl Pci {
                 })
             })
             .collect();
+        if masters == BusMasters::SharingAndOwnBar {
+            for [.., last] in &devices {
+                spaces.push(memory.create_address_space("virtio-pci-cfg-mem-as", last)?);
+            }
+        }
         Ok(Pci {
             memory,
             pci,
