@@ -22,9 +22,6 @@ use crate::transaction::Transaction;
 use crate::tree::Tree;
 use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
 
-/// The number of a receipt that has nothing to wait for.
-const NOTHING_REPLACED: u64 = 0;
-
 /// A view with more damaged windows than this share of its ranges is rendered anew as a whole.
 const FEW_RANGES: usize = 64;
 const RANGES_PER_WINDOW: usize = 8;
@@ -70,9 +67,15 @@ impl Shared {
                 .append(&mut tree.remove_dropped(self.dropped_regions.take()));
             if tree.journal().is_clean() {
                 guard.garbage().journals.push(tree.take_journal());
-                return Ok(NOTHING_REPLACED);
+                drop(tree);
+                return Ok(self.retire(Vec::new(), guard));
             }
-            Plan::new(&tree, &self.registry.lock())?
+            let mut registry = self.registry.lock();
+            // A space that is gone is rendered no more; its root may be gone with it. Not before the tree's: a
+            // region that was taken out there is the root of no space that is left.
+            self.retire(registry.remove_dropped(), guard);
+            self.tidy(&mut tree, &mut registry, guard);
+            Plan::new(&tree, &registry)?
         };
         let deliveries = plan.deliveries(&self.registry.lock());
         if !deliveries.is_empty() {
@@ -96,7 +99,7 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         guard.garbage().journals.push(tree.take_journal());
-        let mut superseded = registry.remove_dropped();
+        let mut superseded = Vec::new();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
             registry.add_slot(key, slot);
             key.into_iter().for_each(|root| tree.set_view_root(root, true));
@@ -109,11 +112,12 @@ impl Shared {
         stores.extend(plan.moves.iter().map(|(&space, &to)| (space, to)));
         stores.sort_unstable();
         for (space, key) in stores {
-            if let Some(to) = plan.moves.get(&space) {
-                superseded.extend(registry.move_space(space, *to));
-            }
+            // First the view, then the move to it: a space never shows what the view was before.
             if let Some(Rerendered { new, work, .. }) = plan.changed.remove(&key) {
                 superseded.extend(registry.publish(key, new, work));
+            }
+            if plan.moves.get(&space) == Some(&key) {
+                superseded.extend(registry.move_space(space, key));
             }
         }
         self.tidy(&mut tree, &mut registry, guard);
@@ -130,7 +134,7 @@ impl Shared {
         tree.refresh_marks();
     }
 
-    fn retire(
+    pub(crate) fn retire(
         &self,
         superseded: impl IntoIterator<Item = Superseded<FlatView>>,
         guard: &mut UpdateGuard<'_>,
@@ -145,6 +149,7 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         self.retire(registry.remove_dropped(), &mut guard);
+        tree.set_space_root(root.id());
         let key = tree.flatview_root(root.id());
         if registry.slot(key).is_none() {
             registry.add_slot(key, render_slot(&tree, key)?);
@@ -341,13 +346,21 @@ fn extras_of<'a>(tree: &Tree, ranges: impl Iterator<Item = &'a FlatRange>) -> Vi
                 moved.address = address_of(eventfd.address)?;
                 Some(moved)
             });
-        let coalesced = extras.coalesced.iter().filter_map(|part| {
+        let parts = extras.coalesced.iter().filter_map(|part| {
             let part = part.intersection(shown)?;
             AddressRange::new(address_of(part.start())?, part.size())
         });
+        // A zone is told of once, however many ranges of the region come down to it here, so that it is also
+        // gone when it is said to be.
+        let mut coalesced = Vec::new();
+        for part in parts {
+            if !coalesced.contains(&part) {
+                coalesced.push(part);
+            }
+        }
         let shown = RangeExtras {
             ioeventfds: ioeventfds.collect(),
-            coalesced: coalesced.collect(),
+            coalesced,
         };
         (shown != RangeExtras::default()).then_some((range.start(), shown))
     });

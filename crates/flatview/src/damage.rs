@@ -23,7 +23,9 @@ pub(crate) fn windows(tree: &Tree) -> BTreeMap<RegionId, Vec<AddressRange>> {
         todo: Vec::new(),
         windows: BTreeMap::new(),
     };
+    // What is gone since then shows nothing, and nothing showed it.
     let mut damage = journal.damage.clone();
+    damage.retain(|damage| tree.contains(damage.region));
     for root in journal
         .readdressed
         .iter()

@@ -19,6 +19,7 @@ mod publish;
 #[cfg(all(test, loom))]
 mod publish_loom;
 mod ram;
+mod reader;
 mod receipt;
 mod region;
 mod registry;
@@ -44,9 +45,10 @@ pub use listener::{
 };
 pub use memory::{Memory, WeakMemory};
 pub use ram::RamBlock;
+pub use reader::Reader;
 pub use receipt::Receipt;
 pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};
-pub use space::{AddressSpace, Reader, Translation, ViewRef};
+pub use space::{AddressSpace, Translation, ViewRef};
 pub use statistics::ViewStatistics;
 pub use transaction::Transaction;
 pub use view::{FlatRange, FlatView, Ranges};

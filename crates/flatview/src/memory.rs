@@ -23,7 +23,7 @@ use crate::view::{FlatRange, FlatView};
 ///
 /// Cheap to clone. It keeps its address spaces' listeners and, through containers and spaces, its regions
 /// alive. Devices, which regions keep alive in turn, hold a [`WeakMemory`], so that dropping the machine
-/// leaves nothing.
+/// leaves nothing: address spaces that somebody still has show nothing from then on.
 ///
 /// ```
 /// use flatview::{Memory, RamBlock, Size};
@@ -152,12 +152,26 @@ impl Shared {
         self.updating.thread.load(Ordering::Relaxed) == this_thread()
     }
 
+    /// Takes regions out of the tree whose last handle is gone, and what only they kept.
+    ///
+    /// Their children are mapped nowhere then. Dropping those may run a device's code: call this where no
+    /// lock is held.
+    pub(crate) fn take_out_dropped(&self) {
+        loop {
+            let dropped = self.dropped_regions.take();
+            if dropped.is_empty() {
+                return;
+            }
+            let orphans = self.tree.lock().remove_dropped(dropped);
+            drop(orphans);
+        }
+    }
+
     /// Puts a new region into the tree.
     pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
+        self.take_out_dropped();
         let attributes = builder.attributes;
-        let mut tree = self.tree.lock();
-        let orphans = tree.remove_dropped(self.dropped_regions.take());
-        let region = tree.insert(attributes, |id| {
+        self.tree.lock().insert(attributes, |id| {
             Region::new(
                 id,
                 Arc::downgrade(self),
@@ -165,10 +179,7 @@ impl Shared {
                 builder,
                 backing,
             )
-        });
-        drop(tree);
-        drop(orphans);
-        region
+        })
     }
 }
 
@@ -398,9 +409,9 @@ impl fmt::Debug for Memory {
 impl Drop for MemoryInner {
     fn drop(&mut self) {
         self.shared.unregister_all();
-        let spaces = self.shared.registry.lock().take();
+        let registered = self.shared.registry.lock().take();
         let regions = self.shared.tree.lock().clear();
-        drop((spaces, regions));
+        drop((registered, regions));
     }
 }
 

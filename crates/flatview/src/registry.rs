@@ -300,16 +300,22 @@ impl Registry {
         std::mem::take(&mut self.leaving)
     }
 
-    /// Lets go of everything, when the memory is dropped.
-    pub(crate) fn take(&mut self) -> (Vec<SpaceEntry>, BTreeMap<SlotKey, ViewSlot>, Vec<ListenerEntry>) {
-        let empty = self.slots.remove(&None);
+    /// Lets go of everything, when the memory is dropped. What is returned is to be dropped where no lock is
+    /// held.
+    pub(crate) fn take(
+        &mut self,
+    ) -> (
+        BTreeMap<SlotKey, ViewSlot>,
+        Vec<Arc<FlatView>>,
+        Vec<ListenerEntry>,
+    ) {
         let slots = std::mem::take(&mut self.slots);
-        self.slots.extend(empty.map(|slot| (None, slot)));
-        (
-            std::mem::take(&mut self.spaces),
-            slots,
-            std::mem::take(&mut self.listeners),
-        )
+        // A device may hold the space that shows it: spaces show nothing any more, or both would stay.
+        let empty = Arc::new(FlatView::empty());
+        let show_nothing = |slot: &ViewSlot| slot.cell.publish(Arc::clone(&empty));
+        let views = slots.values().map(show_nothing).collect();
+        self.spaces.clear();
+        (slots, views, std::mem::take(&mut self.listeners))
     }
 }
 

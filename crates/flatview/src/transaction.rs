@@ -293,9 +293,14 @@ impl<'a> Transaction<'a> {
     ///
     /// As [`add_coalescing`](Self::add_coalescing).
     pub fn set_coalescing(&mut self, region: &Region) -> Result<(), Error> {
-        self.clear_coalescing(region)?;
-        let size = self.tree(region)?.node(region.id()).attributes.size;
-        self.add_coalescing(region, 0, size)
+        let mut tree = self.tree(region)?;
+        let size = tree.node(region.id()).attributes.size;
+        let all = check_within(&tree, region, 0, size)?;
+        let mut extras = extras_of(&tree, region);
+        extras.coalesced = vec![all];
+        extras.flush_coalesced = true;
+        tree.set_extras(region, extras);
+        Ok(())
     }
 
     /// Lets no write of a region be collected any more (rule J3).
@@ -333,6 +338,7 @@ impl<'a> Transaction<'a> {
 
     fn tree(&self, region: &Region) -> Result<MutexGuard<'a, Tree>, Error> {
         self.shared.check(region)?;
+        self.shared.take_out_dropped();
         Ok(self.shared.tree.lock())
     }
 

@@ -50,7 +50,7 @@ pub(crate) struct RegionInner {
     parent: Option<Owner>,
 }
 
-/// Regions whose last handle went away; the tree takes them out when it is next locked.
+/// Regions whose last handle went away; the tree takes them out before it is next asked or changed.
 ///
 /// Dropping a handle must be possible anywhere, under the tree's lock too, so it cannot take that lock.
 #[derive(Debug)]
@@ -230,6 +230,7 @@ impl Region {
     /// [`Error::MemoryDropped`] if the [`Memory`](crate::Memory) is gone.
     pub fn state(&self) -> Result<RegionState, Error> {
         let shared = self.shared()?;
+        shared.take_out_dropped();
         Ok(shared.tree.lock().state(self.id()))
     }
 
@@ -241,6 +242,7 @@ impl Region {
     /// [`Error::MemoryDropped`] if the [`Memory`](crate::Memory) is gone.
     pub fn subregions(&self) -> Result<Vec<Region>, Error> {
         let shared = self.shared()?;
+        shared.take_out_dropped();
         let tree = shared.tree.lock();
         Ok(tree.children(self.id()).cloned().collect())
     }

@@ -13,7 +13,8 @@ pub(crate) struct Damage {
     pub(crate) range: AddressRange,
 }
 
-/// The handles in it keep every region it names alive, so the ids in the damage stay valid.
+/// The handles in it keep every region alive that a verb named. A container that is damaged because of a
+/// child may be gone before the transaction ends.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     undo: Vec<Undo>,

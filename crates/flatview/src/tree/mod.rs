@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) seen_through: Vec<RegionId>,
     is_seen: bool,
     is_view_root: bool,
+    /// Whether a space looks, or looked, at it.
+    is_space_root: bool,
     pub(crate) extras: Option<Box<Extras>>,
 }
 
@@ -165,9 +167,15 @@ impl Tree {
             seen_through: Vec::new(),
             is_seen: false,
             is_view_root: false,
+            is_space_root: false,
             extras: None,
         });
         region
+    }
+
+    /// Notes that a space looks at a region.
+    pub(crate) fn set_space_root(&mut self, id: RegionId) {
+        self.node_mut(id).is_space_root = true;
     }
 
     /// How many aliases lead from `id` to a region that is none.
@@ -221,6 +229,11 @@ impl Tree {
 
     fn node_mut(&mut self, id: RegionId) -> &mut Node {
         self.nodes[id.index()].as_mut().expect("a handle keeps its node")
+    }
+
+    /// Whether a region of that id is there.
+    pub(crate) fn contains(&self, id: RegionId) -> bool {
+        self.nodes[id.index()].is_some()
     }
 
     pub(crate) fn container(&self, id: RegionId) -> Option<RegionId> {

@@ -64,11 +64,12 @@ impl Tree {
         }
     }
 
-    /// The steps that a change of `id` itself can turn: its own and its container's.
-    pub(super) fn root_step_around(&self, id: RegionId) -> (RootStep, Option<RootStep>) {
-        (
-            self.root_step(id),
-            self.container(id).map(|container| self.root_step(container)),
-        )
+    /// What a change of `id` itself can turn: its container's step, and its own if a space may come by.
+    pub(super) fn root_step_around(&self, id: RegionId) -> (Option<RootStep>, Option<RootStep>) {
+        let from_container = self.container(id).map(|container| self.root_step(container));
+        let node = self.node(id);
+        let comes_by =
+            node.is_space_root || !node.aliases.is_empty() || from_container == Some(RootStep::To(id));
+        (comes_by.then(|| self.root_step(id)), from_container)
     }
 }
