@@ -13,6 +13,7 @@ mod iommu;
 pub mod listener;
 mod listening;
 mod memory;
+pub mod mtree;
 mod primitive;
 mod publish;
 mod ram;
@@ -37,6 +38,7 @@ pub use listener::{
     ViewChange,
 };
 pub use memory::{Memory, WeakMemory};
+pub use mtree::{Mtree, MtreeFlat};
 pub use ram::RamBlock;
 pub use receipt::Receipt;
 pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};
