@@ -287,7 +287,11 @@ fn map(
     };
     let elsewhere = address.wrapping_add(random.pick([0x800, 0x1000, 1 << 31, 1 << 40, !0]));
     match random.below(6) {
-        0 => queue.extend([map(elsewhere, priority), Change::Move(child, address)]),
+        0 => {
+            // Before its turn; the move puts it on top of those that came meanwhile (rule B4).
+            queue.insert(random.below(queue.len() + 1), map(elsewhere, priority));
+            queue.push_back(Change::Move(child, address));
+        }
         1 => {
             let other = random.pick([priority, priority.saturating_add(1), priority.saturating_sub(1)]);
             let unmap = Change::Unmap { container, child };
