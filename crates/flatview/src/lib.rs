@@ -14,6 +14,7 @@ mod iommu;
 pub mod listener;
 mod listening;
 mod memory;
+pub mod mtree;
 mod primitive;
 mod publish;
 mod ram;
@@ -42,6 +43,7 @@ pub use listener::{
     ViewChange,
 };
 pub use memory::{Memory, WeakMemory};
+pub use mtree::{Mtree, MtreeFlat};
 pub use ram::RamBlock;
 pub use reader::Reader;
 pub use receipt::Receipt;

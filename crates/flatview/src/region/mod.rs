@@ -245,7 +245,7 @@ impl Region {
         Ok(tree.children(self.id()).cloned().collect())
     }
 
-    fn shared(&self) -> Result<Arc<Shared>, Error> {
+    pub(crate) fn shared(&self) -> Result<Arc<Shared>, Error> {
         self.0.home.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
             what: self.name().into(),
         })
