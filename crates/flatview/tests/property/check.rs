@@ -199,11 +199,13 @@ impl World {
         assert_eq!(region.terminates(), model.kind.terminates());
     }
 
-    pub(crate) fn check_verdict(&self, result: Result<(), Error>, verdict: Verdict, what: &str) {
+    pub(crate) fn check_verdict(&mut self, result: Result<(), Error>, verdict: Verdict, what: &str) {
         match (result, verdict) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err(reasons)) => {
                 let right = reasons.iter().any(|reason| reason.is(&error));
+                let kind = format!("{error:?}");
+                self.note(kind.split_whitespace().next().unwrap_or_default());
                 assert!(right, "{what}: refused with {error:?}, not one of {reasons:?}");
             }
             (result, verdict) => panic!("{what}: {result:?}, but by the rules {verdict:?}"),
@@ -228,10 +230,12 @@ impl World {
                 "{failed:?} failed, also in taking back, and the error is {error}"
             );
             self.inconsistent = true;
+            self.note("inconsistent");
             return;
         }
         let (&at, &how) = faults.first_key_value().expect("it was told to");
         self.check_error(error, *who, call, how);
+        self.note(format!("failed {}", call.name()));
         assert_eq!(
             calls[..=at],
             expected[..=at],
@@ -305,7 +309,7 @@ impl World {
     }
 
     /// The last receipt knows whether somebody uses what was replaced.
-    pub(crate) fn check_quiesced(&self) {
+    pub(crate) fn check_quiesced(&mut self) {
         let Some(receipt) = &self.receipt else { return };
         // `None`: the view is the current one, but may have been reached in a way that is not.
         let mut stale = Vec::new();
@@ -319,6 +323,7 @@ impl World {
         }
         if stale.contains(&Some(true)) {
             assert!(!receipt.is_quiesced(), "somebody uses what was replaced");
+            self.note("in use");
         } else if !stale.contains(&None) {
             assert!(receipt.is_quiesced(), "nobody uses what was replaced");
         }
