@@ -71,7 +71,8 @@ impl Shared {
                 return Ok(self.retire(Vec::new(), guard));
             }
             let mut registry = self.registry.lock();
-            // A space that is gone is rendered no more; its root may be gone with it.
+            // A space that is gone is rendered no more; its root may be gone with it. Not before the tree's: a
+            // region that was taken out there is the root of no space that is left.
             registry.remove_dropped();
             self.tidy(&mut tree, &mut registry, guard);
             Plan::new(&tree, &registry)?

@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::diff;
 use crate::error::Error;
-use crate::listener::{Event, ListenerResult, MemoryListener, Undo, ViewChange};
+use crate::listener::{Event, ListenerResult, Undo, ViewChange};
 use crate::registry::ListenerEntry;
 use crate::space::AddressSpace;
 use crate::view::FlatView;
@@ -231,61 +232,99 @@ fn in_direction(hearers: &[usize], reverse: bool) -> impl Iterator<Item = usize>
     (0..count).map(move |index| hearers[if reverse { count - 1 - index } else { index }])
 }
 
-/// What one listener hears that joins or leaves a space alone.
-pub(crate) fn replay(
-    entry: &ListenerEntry,
-    old: &FlatView,
-    new: &FlatView,
-    events: &[Event],
-) -> Result<(), Error> {
-    let listener: &dyn MemoryListener = &*entry.listener;
-    let mut heard = 0;
-    let run = |heard: &mut usize| {
+/// Lets one listener hear of everything its space shows, as it joins (rule F7); `tracked`: and that all of
+/// memory is.
+///
+/// # Errors
+///
+/// [`Error::Refused`] and [`Error::ListenerFailed`] after it has heard the inverse; [`Error::Inconsistent`] if
+/// it could not take that.
+pub(crate) fn join(entry: &ListenerEntry, view: &FlatView, tracked: bool) -> Result<(), Error> {
+    let mut joining = Joining {
+        entry,
+        events: &diff::replay_added(view),
+        progress: Progress::Waiting,
+        tracks: false,
+    };
+    joining
+        .run(view, tracked)
+        .map_err(|failure| joining.take_back(failure))
+}
+
+struct Joining<'a> {
+    entry: &'a ListenerEntry,
+    events: &'a [Event],
+    progress: Progress,
+    /// Whether it was told that all of memory is tracked.
+    tracks: bool,
+}
+
+impl Joining<'_> {
+    fn run(&mut self, view: &FlatView, tracked: bool) -> Result<(), Error> {
+        let ListenerEntry { listener, space, .. } = self.entry;
+        let listener = &**listener;
         let change = ViewChange {
-            space: &entry.space,
-            old,
-            new,
-            events,
+            space,
+            old: &FlatView::empty(),
+            new: view,
+            events: self.events,
         };
         call(|| listener.prepare(&change)).map_err(|source| Error::Refused {
             listener: listener.name().into(),
-            space: entry.space.name().into(),
+            space: space.name().into(),
             source,
         })?;
-        failed(entry, "begin", call(|| listener.begin()))?;
-        for event in events {
+        self.progress = Progress::Prepared;
+        failed(self.entry, "begin", call(|| listener.begin()))?;
+        self.progress = Progress::Begun(0);
+        if tracked {
             failed(
-                entry,
-                event.callback(),
-                call(|| event.deliver(&entry.space, listener)),
+                self.entry,
+                "log_global_start",
+                call(|| listener.log_global_start()),
             )?;
-            *heard += 1;
+            self.tracks = true;
         }
-        failed(entry, "commit", call(|| listener.commit(new)))
-    };
-    run(&mut heard).or_else(|failure| {
-        let refused = matches!(failure, Error::Refused { .. });
-        let committing = matches!(
-            failure,
-            Error::ListenerFailed {
-                callback: "commit",
-                ..
-            }
-        );
-        if refused || committing {
-            return Err(failure);
+        for (index, event) in self.events.iter().enumerate() {
+            failed(
+                self.entry,
+                event.callback(),
+                call(|| event.deliver(space, listener)),
+            )?;
+            self.progress = Progress::Begun(index + 1);
         }
-        let undo = Undo {
-            space: &entry.space,
-            heard: &events[..heard],
-            wants_nop: false,
+        self.progress = Progress::Failed;
+        failed(self.entry, "commit", call(|| listener.commit(view)))?;
+        self.progress = Progress::Committed;
+        Ok(())
+    }
+
+    /// Puts everything back. Returns why that was necessary.
+    fn take_back(&self, failure: Error) -> Error {
+        let heard = match self.progress {
+            Progress::Waiting | Progress::Committed | Progress::Failed => None,
+            Progress::Prepared => Some(0),
+            Progress::Begun(heard) => Some(heard),
         };
-        match failed(entry, "abort", call(|| listener.abort(&undo))) {
-            Ok(()) => Err(failure),
-            Err(rollback) => Err(Error::Inconsistent {
+        let listener = &*self.entry.listener;
+        let aborted = heard.map_or(Ok(()), |heard| {
+            let undo = Undo {
+                space: &self.entry.space,
+                heard: &self.events[..heard],
+                wants_nop: false,
+            };
+            failed(self.entry, "abort", call(|| listener.abort(&undo)))
+        });
+        let stopped = match self.tracks {
+            true => failed(self.entry, "log_global_stop", call(|| listener.log_global_stop())),
+            false => Ok(()),
+        };
+        match aborted.and(stopped) {
+            Ok(()) => failure,
+            Err(rollback) => Error::Inconsistent {
                 failure: failure.to_string().into(),
                 rollback: rollback.to_string().into(),
-            }),
+            },
         }
-    })
+    }
 }

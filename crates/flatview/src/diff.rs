@@ -144,10 +144,10 @@ impl Step<'_> {
         match *self {
             Step::Gone(_) => {}
             Step::Same(was, is) => {
-                if nops {
-                    events.push(Event::RegionNop(is.clone()));
-                }
                 let (before, now) = (was.dirty_log_mask(), is.dirty_log_mask());
+                if nops {
+                    events.push(Event::RegionNop(is.clone(), before));
+                }
                 if !(now - before).is_empty() {
                     events.push(Event::LogStart(is.clone(), before, now));
                 }

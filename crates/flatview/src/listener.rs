@@ -308,7 +308,8 @@ impl Undo<'_> {
 pub(crate) enum Event {
     CoalescedDel(FlatRange, AddressRange),
     RegionDel(FlatRange),
-    RegionNop(FlatRange),
+    /// With who logged it before.
+    RegionNop(FlatRange, DirtyClients),
     LogStart(FlatRange, DirtyClients, DirtyClients),
     LogStop(FlatRange, DirtyClients, DirtyClients),
     RegionAdd(FlatRange),
@@ -327,19 +328,22 @@ impl Event {
     }
 
     pub(crate) fn is_nop(&self) -> bool {
-        matches!(self, Event::RegionNop(_))
+        matches!(self, Event::RegionNop(..))
     }
 
-    /// What takes this back.
+    /// What takes this back: ranges are as they were, and so is who logs them.
     pub(crate) fn inverse(&self) -> Event {
         match self.clone() {
             Event::CoalescedDel(range, part) => Event::CoalescedAdd(range, part),
             Event::CoalescedAdd(range, part) => Event::CoalescedDel(range, part),
             Event::RegionDel(range) => Event::RegionAdd(range),
             Event::RegionAdd(range) => Event::RegionDel(range),
-            Event::RegionNop(range) => Event::RegionNop(range),
-            Event::LogStart(range, old, new) => Event::LogStop(range, new, old),
-            Event::LogStop(range, old, new) => Event::LogStart(range, new, old),
+            Event::RegionNop(range, old) => {
+                let new = range.dirty_log_mask();
+                Event::RegionNop(range.logged_by(old), new)
+            }
+            Event::LogStart(range, old, new) => Event::LogStop(range.logged_by(old), new, old),
+            Event::LogStop(range, old, new) => Event::LogStart(range.logged_by(old), new, old),
             Event::EventFdDel(eventfd) => Event::EventFdAdd(eventfd),
             Event::EventFdAdd(eventfd) => Event::EventFdDel(eventfd),
         }
@@ -349,7 +353,7 @@ impl Event {
         match self {
             Event::CoalescedDel(..) => "coalesced_io_del",
             Event::RegionDel(_) => "region_del",
-            Event::RegionNop(_) => "region_nop",
+            Event::RegionNop(..) => "region_nop",
             Event::LogStart(..) => "log_start",
             Event::LogStop(..) => "log_stop",
             Event::RegionAdd(_) => "region_add",
@@ -368,7 +372,7 @@ impl Event {
         match self {
             Event::CoalescedDel(range, part) => listener.coalesced_io_del(&section(range), *part),
             Event::RegionDel(range) => listener.region_del(&section(range)),
-            Event::RegionNop(range) => listener.region_nop(&section(range)),
+            Event::RegionNop(range, _) => listener.region_nop(&section(range)),
             Event::LogStart(range, old, new) => listener.log_start(&section(range), *old, *new),
             Event::LogStop(range, old, new) => listener.log_stop(&section(range), *old, *new),
             Event::RegionAdd(range) => listener.region_add(&section(range)),

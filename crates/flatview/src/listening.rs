@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::AddressRange;
-use crate::deliver::{call, failed, replay};
+use crate::deliver::{call, failed, join};
 use crate::diff;
 use crate::dirty::GlobalDirty;
 use crate::error::Error;
@@ -28,14 +28,6 @@ impl Shared {
             .registry
             .lock()
             .add_listener(space, listener, priority, wants_nop);
-        let joined = self.join(id, tracked);
-        if joined.is_err() {
-            drop(self.registry.lock().remove_listener(id));
-        }
-        joined.map(|()| id)
-    }
-
-    fn join(&self, id: ListenerId, tracked: bool) -> Result<(), Error> {
         let entry = self
             .registry
             .lock()
@@ -43,21 +35,12 @@ impl Shared {
             .iter()
             .find(|entry| entry.id == id)
             .cloned();
-        let Some(entry) = entry else { return Ok(()) };
-        if tracked {
-            failed(
-                &entry,
-                "log_global_start",
-                call(|| entry.listener.log_global_start()),
-            )?;
+        let Some(entry) = entry else { return Ok(id) };
+        let joined = join(&entry, &space.view(), tracked);
+        if joined.is_err() {
+            drop(self.registry.lock().remove_listener(id));
         }
-        let view = entry.space.view();
-        let joined = replay(&entry, &FlatView::empty(), &view, &diff::replay_added(&view));
-        if joined.is_err() && tracked {
-            // The listener is on its way out: there is nothing more to be done about a failure here.
-            let _ = call(|| entry.listener.log_global_stop());
-        }
-        joined
+        joined.map(|()| id)
     }
 
     pub(crate) fn unregister(&self, id: ListenerId) -> Result<(), Error> {

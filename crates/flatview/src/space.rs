@@ -1,7 +1,6 @@
 //! Address spaces: a root region, the view published for it, and the ways to look at it.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,10 +10,11 @@ use crate::error::Error;
 use crate::listener::{ListenerId, MemoryListener, Registration};
 use crate::memory::Shared;
 use crate::publish::{Cell, Hold, Outlet};
+use crate::reader::Reader;
 use crate::receipt::Receipt;
 use crate::region::Region;
 use crate::statistics::ViewStatistics;
-use crate::view::{FlatRange, FlatView};
+use crate::view::FlatView;
 
 /// In order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,11 +97,7 @@ impl AddressSpace {
 
     /// A reader for one thread.
     pub fn reader(&self) -> Reader {
-        Reader {
-            hold: Hold::new(Arc::clone(&self.0.retired)),
-            space: self.clone(),
-            not_sync: PhantomData,
-        }
+        Reader::new(self.clone(), Hold::new(Arc::clone(&self.0.retired)))
     }
 
     /// What was done so far for the view that this space has.
@@ -248,64 +244,5 @@ impl Deref for ViewRef {
         self.0
             .held()
             .expect("a reference to a view is made with one and never gives it up")
-    }
-}
-
-/// One thread's way to look at an address space, many times and cheaply.
-///
-/// A reader keeps the view it saw last; one atomic load tells whether there is a newer one. So it never waits
-/// and never sees half a commit, but it keeps what it saw alive: [`release`](Self::release) it before the
-/// thread blocks or idles.
-///
-/// ```
-/// # use flatview::{Memory, RamBlock, Size};
-/// # let memory = Memory::new();
-/// # let system = memory.region("system").container(Size::MAX);
-/// # let space = memory.create_address_space("memory", &system)?;
-/// let ram = memory.region("dimm0").ram(RamBlock::unbacked(0x1000));
-/// memory.update(|tx| tx.add_subregion(&system, 0, &ram))?;
-///
-/// let mut reader = space.reader();
-/// assert!(reader.find(0x800).is_some());
-///
-/// let unplugged = memory.update(|tx| tx.del_subregion(&system, &ram))?;
-/// assert!(!unplugged.is_quiesced(), "the reader could still be using it");
-/// reader.release();
-/// unplugged.wait()?;
-/// assert!(reader.find(0x800).is_none());
-/// # Ok::<(), flatview::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Reader {
-    hold: Hold<FlatView>,
-    space: AddressSpace,
-    /// A reader is one thread's.
-    not_sync: PhantomData<std::cell::Cell<()>>,
-}
-
-impl Reader {
-    /// The address space.
-    pub fn address_space(&self) -> &AddressSpace {
-        &self.space
-    }
-
-    /// The current view.
-    #[inline]
-    pub fn view(&mut self) -> &FlatView {
-        if !self.hold.is_current() {
-            self.hold.refresh(&self.space.0.outlet);
-        }
-        self.hold.held().expect("just refreshed")
-    }
-
-    /// The range of the current view that contains `address`.
-    #[inline]
-    pub fn find(&mut self, address: u64) -> Option<&FlatRange> {
-        self.view().find(address)
-    }
-
-    /// Gives the view up, so that this reader keeps nothing alive. The next look takes the current one.
-    pub fn release(&mut self) {
-        self.hold.release();
     }
 }

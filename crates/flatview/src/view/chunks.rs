@@ -2,8 +2,8 @@
 //!
 //! Ranges lie in chunks, chunks in groups, groups in the sequence. A change copies the chunks it touches, the
 //! groups above them and the list of groups; everything else is shared with the sequence it came from. First
-//! addresses stand in arrays of their own, so that a look-up reads few cache lines and, within a group and a
-//! chunk, takes a fixed number of steps without branches.
+//! addresses stand in arrays of their own, so that a look-up reads two cache lines of a group, two of a chunk,
+//! and the range.
 
 use std::sync::Arc;
 
@@ -16,18 +16,53 @@ const CHUNK: usize = 64;
 /// The most chunks in a group.
 const GROUP: usize = 32;
 
+/// First addresses, ascending, filled up with `u64::MAX`; searched without branches, eight at a time.
+#[derive(Debug)]
+struct Starts<const BLOCKS: usize> {
+    /// The first of each block.
+    pivots: [u64; BLOCKS],
+    blocks: [[u64; BLOCK]; BLOCKS],
+}
+
+const BLOCK: usize = 8;
+
+impl<const BLOCKS: usize> Starts<BLOCKS> {
+    fn new(starts: impl Iterator<Item = u64>) -> Self {
+        let mut blocks = [[u64::MAX; BLOCK]; BLOCKS];
+        for (place, start) in blocks.as_flattened_mut().iter_mut().zip(starts) {
+            *place = start;
+        }
+        Starts {
+            pivots: blocks.map(|block| block[0]),
+            blocks,
+        }
+    }
+
+    fn first(&self) -> u64 {
+        self.pivots[0]
+    }
+
+    /// The last of the first `len` that is not above `address`; the very first is not.
+    #[inline]
+    fn last_not_above(&self, len: usize, address: u64) -> usize {
+        let not_above = |starts: &[u64]| starts.iter().filter(|&&start| start <= address).count();
+        let block = not_above(&self.pivots[1..]);
+        let index = block * BLOCK + not_above(&self.blocks[block][1..]);
+        // Only the very last address finds the filling.
+        index.min(len - 1)
+    }
+}
+
 #[derive(Debug)]
 struct Chunk {
-    /// The first address of each range; filled up with `u64::MAX`.
-    starts: [u64; CHUNK],
+    starts: Starts<{ CHUNK / BLOCK }>,
     /// At least one.
     ranges: Box<[FlatRange]>,
 }
 
 #[derive(Debug)]
 struct Group {
-    /// The first address of each chunk; filled up with `u64::MAX`.
-    starts: [u64; GROUP],
+    starts: Starts<{ GROUP / BLOCK }>,
     /// At least one.
     chunks: Box<[Arc<Chunk>]>,
 }
@@ -45,20 +80,6 @@ struct Place {
     group: usize,
     chunk: usize,
     range: usize,
-}
-
-/// The last of `starts` that is not above `address`; the first is not, and what is beyond `len` fills up.
-#[inline]
-fn last_not_above<const N: usize>(starts: &[u64; N], len: usize, address: u64) -> usize {
-    let mut index = 0;
-    let mut step = N / 2;
-    while step > 0 {
-        // N is a power of two, so the index stays below it.
-        index += usize::from(starts[(index + step) & (N - 1)] <= address) * step;
-        step /= 2;
-    }
-    // Only the very last address finds the filling.
-    index.min(len - 1)
 }
 
 /// Cuts `items` into runs of at most `most`, as even as can be, leaving room to grow when there are several.
@@ -80,10 +101,7 @@ fn runs<T>(items: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
 
 impl Chunk {
     fn new(ranges: Vec<FlatRange>) -> Arc<Chunk> {
-        let mut starts = [u64::MAX; CHUNK];
-        for (start, range) in starts.iter_mut().zip(&ranges) {
-            *start = range.start();
-        }
+        let starts = Starts::new(ranges.iter().map(FlatRange::start));
         Arc::new(Chunk {
             starts,
             ranges: ranges.into(),
@@ -93,10 +111,7 @@ impl Chunk {
 
 impl Group {
     fn new(chunks: Vec<Arc<Chunk>>) -> Arc<Group> {
-        let mut starts = [u64::MAX; GROUP];
-        for (start, chunk) in starts.iter_mut().zip(&chunks) {
-            *start = chunk.starts[0];
-        }
+        let starts = Starts::new(chunks.iter().map(|chunk| chunk.starts.first()));
         Arc::new(Group {
             starts,
             chunks: chunks.into(),
@@ -117,7 +132,7 @@ impl Chunks {
         let groups: Vec<_> = runs(chunked(ranges), GROUP).map(Group::new).collect();
         Chunks {
             len,
-            starts: groups.iter().map(|group| group.starts[0]).collect(),
+            starts: groups.iter().map(|group| group.starts.first()).collect(),
             groups,
         }
     }
@@ -136,20 +151,20 @@ impl Chunks {
     /// The last range that begins at or before `address`.
     #[inline]
     fn last_from(&self, address: u64) -> Option<Place> {
-        let group = match self.starts.len() {
+        let group = match &*self.starts {
             // Most views are this small.
-            1 => usize::from(self.starts[0] <= address),
-            _ => self.starts.partition_point(|&start| start <= address),
+            [only] => usize::from(*only <= address),
+            starts => starts.partition_point(|&start| start <= address),
         };
         let group = group.checked_sub(1)?;
         let Group { starts, chunks } = &*self.groups[group];
-        let chunk = last_not_above(starts, chunks.len(), address);
+        let chunk = match chunks.len() {
+            1 => 0,
+            len => starts.last_not_above(len, address),
+        };
         let Chunk { starts, ranges } = &*chunks[chunk];
-        Some(Place {
-            group,
-            chunk,
-            range: last_not_above(starts, ranges.len(), address),
-        })
+        let range = starts.last_not_above(ranges.len(), address);
+        Some(Place { group, chunk, range })
     }
 
     fn at(&self, place: Place) -> Option<&FlatRange> {
@@ -309,7 +324,7 @@ impl Chunks {
         }
         let groups: Vec<_> = runs(chunks, GROUP).map(Group::new).collect();
         self.starts
-            .splice(from..=to, groups.iter().map(|group| group.starts[0]));
+            .splice(from..=to, groups.iter().map(|group| group.starts.first()));
         self.groups.splice(from..=to, groups);
     }
 

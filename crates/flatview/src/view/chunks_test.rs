@@ -53,12 +53,12 @@ impl Bytes {
 fn assert_well_formed(chunks: &Chunks) {
     assert_eq!(chunks.starts.len(), chunks.groups.len());
     for (start, group) in chunks.starts.iter().zip(&chunks.groups) {
-        assert_eq!(*start, group.starts[0]);
+        assert_eq!(*start, group.starts.first());
         assert!((1..=GROUP).contains(&group.chunks.len()));
-        for (start, chunk) in group.starts.iter().zip(&group.chunks) {
-            assert_eq!(*start, chunk.starts[0]);
+        for (start, chunk) in group.starts.blocks.as_flattened().iter().zip(&group.chunks) {
+            assert_eq!(*start, chunk.starts.first());
             assert!((1..=CHUNK).contains(&chunk.ranges.len()));
-            for (start, range) in chunk.starts.iter().zip(&chunk.ranges) {
+            for (start, range) in chunk.starts.blocks.as_flattened().iter().zip(&chunk.ranges) {
                 assert_eq!(*start, range.start());
             }
         }

@@ -119,6 +119,14 @@ impl FlatRange {
         self.dirty_log_mask
     }
 
+    /// The same range with another dirty log mask.
+    pub(crate) fn logged_by(self, dirty_log_mask: DirtyClients) -> FlatRange {
+        FlatRange {
+            dirty_log_mask,
+            ..self
+        }
+    }
+
     /// Which byte of the region lies at `address`, which the range contains.
     pub(crate) fn offset_at(&self, address: u64) -> u64 {
         self.offset + (address - self.start)

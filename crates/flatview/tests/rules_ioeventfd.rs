@@ -1,0 +1,275 @@
+//! Group I of the reference: ioeventfds follow what a view shows. The order in which they sort is in the
+//! vector AB16; what is refused is in `bad_input.rs`.
+
+mod support;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flatview::{Error, EventNotifier, RamBlock, Region, Registration};
+use support::{Board, Inert, Log, Recorder, notifier};
+
+/// A board, a region `io` of 0x1000 bytes mapped at 0x1000, and a listener.
+struct Scene {
+    board: Board,
+    io: Region,
+    log: Arc<Log>,
+    listener: Arc<Recorder>,
+    _registration: Registration,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let board = Board::new();
+        let io = board.io("io", 0x1000);
+        board.map(&board.system, 0x1000, &io);
+        let log = Log::new();
+        let (listener, registration) = Recorder::new("L", 0, &log).on(&board.space);
+        Scene {
+            board,
+            io,
+            log,
+            listener,
+            _registration: registration,
+        }
+    }
+
+    /// What is heard of ioeventfds, in order.
+    #[track_caller]
+    fn hears(&self, expected: &[&str]) {
+        let heard = self.log.take();
+        assert!(!heard.iter().any(|line| line.contains("MISTAKE")), "{heard:#?}");
+        let events: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("L.eventfd_")).collect();
+        assert_eq!(events, expected);
+    }
+}
+
+/// I1: on a region of any kind that is a range, whatever its state.
+#[test]
+fn any_region_can_have_ioeventfds() {
+    let Scene { board, io, .. } = &Scene::new();
+    let memory = &board.memory;
+    let block = || RamBlock::unbacked(0x1000);
+    let regions = [
+        io.clone(),
+        memory.region("ram").ram(block()),
+        memory.region("ram device").ram_device(block()),
+        memory.region("flash").rom_device(block(), Arc::new(Inert)),
+        memory.region("reservation").reservation(0x1000),
+        memory.region("disabled").enabled(false).io(0x1000, Arc::new(Inert)),
+    ];
+    let notifier = notifier();
+    for region in &regions {
+        for (offset, size) in [(0, 0), (0, 1), (0xffe, 2), (0xffc, 4), (0xff8, 8), (0xfff, 0)] {
+            board.update(|tx| tx.add_eventfd(region, offset, size, None, &notifier));
+        }
+        assert_eq!(region.state().unwrap().ioeventfds.len(), 6);
+    }
+}
+
+/// I1, I2, I4, without I5: one is the same only if all of it is.
+#[test]
+fn what_is_deleted_is_exactly_what_was_added() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    let (one, other) = (notifier(), notifier());
+    let all = [
+        (0, 0, None, &one),
+        (0, 4, None, &one),
+        (0, 4, None, &other),
+        (0, 4, Some(0), &one),
+        (0, 4, Some(1), &one),
+        (4, 4, Some(1), &one),
+    ];
+    board.update(|tx| {
+        all.iter().try_for_each(|&(offset, size, value, notifier)| {
+            tx.add_eventfd(io, offset, size, value, notifier)
+        })
+    });
+    scene.hears(&["add 1000/0", "add 1000/4", "add 1000/4", "add 1000/4=0", "add 1000/4=1", "add 1004/4=1"]);
+    for (index, &(offset, size, value, notifier)) in all.iter().enumerate() {
+        board.update(|tx| {
+            let again = tx.add_eventfd(io, offset, size, value, notifier);
+            assert!(matches!(again, Err(Error::EventFd { present: true, .. })));
+            tx.del_eventfd(io, offset, size, value, notifier)?;
+            let again = tx.del_eventfd(io, offset, size, value, notifier);
+            assert!(matches!(again, Err(Error::EventFd { present: false, .. })));
+            Ok(())
+        });
+        let left = io.state().unwrap().ioeventfds;
+        assert_eq!(left.len(), all.len() - 1 - index);
+        assert!(left.iter().all(|one| (one.address, one.size, one.datamatch, &one.notifier)
+            != (offset, size, value, notifier)));
+    }
+    scene.hears(&["del 1000/0", "del 1000/4", "del 1000/4", "del 1000/4=0", "del 1000/4=1", "del 1004/4=1"]);
+}
+
+/// I6: QEMU stores the value in the device's byte order; here it is the device's value throughout.
+#[test]
+fn the_value_to_match_is_kept_as_given() {
+    let Scene { board, io, .. } = &Scene::new();
+    board.update(|tx| tx.add_eventfd(io, 0, 2, Some(0x1234_5678), &notifier()));
+    assert_eq!(io.state().unwrap().ioeventfds[0].datamatch, Some(0x1234_5678));
+}
+
+/// I7: at the address where the view shows them, and wherever it does.
+//
+//  io @1000, a window onto io@800 at 8000
+#[test]
+fn ioeventfds_are_where_their_region_is_shown() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    let window = board.alias("window", io, 0x800, 0x100);
+    board.update(|tx| {
+        tx.add_eventfd(io, 0x10, 4, Some(1), &notifier())?;
+        tx.add_eventfd(io, 0x810, 4, Some(2), &notifier())?;
+        tx.add_subregion(&board.system, 0x8000, &window)
+    });
+    scene.hears(&["add 1010/4=1", "add 1810/4=2", "add 8010/4=2"]);
+    board.update(|tx| tx.set_address(io, 0x4000));
+    scene.hears(&["del 1010/4=1", "del 1810/4=2", "add 4010/4=1", "add 4810/4=2"]);
+    board.update(|tx| tx.set_alias_offset(&window, 0));
+    scene.hears(&["del 8010/4=2", "add 8010/4=1"]);
+    assert_eq!(scene.listener.others(), ["eventfd 4010/4=1", "eventfd 4810/4=2", "eventfd 8010/4=1"]);
+    board.update(|tx| tx.set_enabled(io, false));
+    scene.hears(&["del 4010/4=1", "del 4810/4=2", "del 8010/4=1"]);
+}
+
+/// I7: one that is partly hidden is there with its full length; one whose range is split counts once.
+//
+//        1000        1ffc       2000
+//  io:   [iiiiiiiiiii[ 8 bytes |
+//  lid:                   [ over the last 6 of them ]
+#[test]
+fn an_ioeventfd_is_there_while_any_byte_of_it_is_shown() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    board.update(|tx| tx.add_eventfd(io, 0xff8, 8, None, &notifier()));
+    scene.hears(&["add 1ff8/8"]);
+    let lid = board.io("lid", 2);
+    board.overlap(&board.system, 0x1ffe, &lid, 1);
+    scene.hears(&[]);
+    // In the middle: io is shown on both sides, and so are both ends of the ioeventfd.
+    board.update(|tx| tx.set_address(&lid, 0x1ffa));
+    scene.hears(&[]);
+    assert_eq!(board.space.view().len(), 3);
+    board.update(|tx| {
+        tx.set_address(&lid, 0x1ff8)?;
+        tx.set_size(&lid, 8)
+    });
+    scene.hears(&["del 1ff8/8"]);
+    board.unmap(&board.system, &lid);
+    scene.hears(&["add 1ff8/8"]);
+}
+
+/// I7: one for any length counts as one byte.
+#[test]
+fn an_ioeventfd_for_any_length_is_at_one_byte() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    board.update(|tx| tx.add_eventfd(io, 0x10, 0, None, &notifier()));
+    scene.hears(&["add 1010/0"]);
+    let lid = board.io("lid", 1);
+    board.overlap(&board.system, 0x1011, &lid, 1);
+    scene.hears(&[]);
+    board.update(|tx| tx.set_address(&lid, 0x1010));
+    scene.hears(&["del 1010/0"]);
+}
+
+/// I7: what would begin below address 0 cannot be told to anybody.
+#[test]
+fn an_ioeventfd_that_begins_before_the_space_is_not_there() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    board.update(|tx| tx.add_eventfd(io, 0, 8, None, &notifier()));
+    scene.hears(&["add 1000/8"]);
+    board.map(&board.system, 0, &board.alias("cut", io, 4, 0x100));
+    scene.hears(&[]);
+    board.shows(&["0-ff io@4", "1000-1fff io@0"]);
+}
+
+/// I8, I9: what is gone comes before what is new, and what stays is not mentioned.
+#[test]
+fn only_the_difference_is_told_and_deletions_first() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    let notifiers = [notifier(), notifier(), notifier()];
+    board.update(|tx| {
+        (0..).zip(&notifiers).try_for_each(|(index, notifier)| tx.add_eventfd(io, index * 4, 4, None, notifier))
+    });
+    scene.log.take();
+    board.update(|tx| {
+        tx.add_eventfd(io, 0, 4, Some(1), &notifiers[0])?;
+        tx.del_eventfd(io, 0, 4, None, &notifiers[0])?;
+        tx.del_eventfd(io, 8, 4, None, &notifiers[2])?;
+        tx.add_eventfd(io, 8, 4, None, &notifiers[0])
+    });
+    scene.hears(&["del 1000/4", "del 1008/4", "add 1000/4=1", "add 1008/4"]);
+    // A change elsewhere, a change that comes to nothing, and a change of what is shown elsewhere.
+    board.map(&board.system, 0x8000, &board.io("elsewhere", 0x1000));
+    board.update(|tx| {
+        tx.del_eventfd(io, 4, 4, None, &notifiers[1])?;
+        tx.add_eventfd(io, 4, 4, None, &notifiers[1])
+    });
+    board.overlap(&board.system, 0x1800, &board.io("lid", 0x100), 1);
+    scene.hears(&[]);
+}
+
+/// I8: two regions take each other's place.
+#[test]
+fn ioeventfds_of_regions_that_change_places_go_along() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    let other = board.io("other", 0x1000);
+    board.update(|tx| {
+        tx.add_subregion(&board.system, 0x2000, &other)?;
+        tx.add_eventfd(io, 0, 4, Some(1), &notifier())?;
+        tx.add_eventfd(&other, 0, 4, Some(2), &notifier())
+    });
+    scene.hears(&["add 1000/4=1", "add 2000/4=2"]);
+    board.update(|tx| {
+        tx.set_address(io, 0x2000)?;
+        tx.set_address(&other, 0x1000)
+    });
+    scene.hears(&["del 1000/4=1", "del 2000/4=2", "add 1000/4=2", "add 2000/4=1"]);
+}
+
+/// A descriptor that says when it is closed.
+struct Watched(File, Arc<AtomicBool>);
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        assert!(!self.1.load(Ordering::Relaxed), "it is open");
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
+
+/// I14: who adds an ioeventfd need not keep it open; it is open until no view shows it any more.
+#[test]
+fn a_descriptor_stays_open_for_as_long_as_a_listener_may_need_it() {
+    let scene = Scene::new();
+    let Scene { board, io, .. } = &scene;
+    let closed = Arc::new(AtomicBool::new(false));
+    let watched = Watched(File::open("/dev/null").unwrap(), Arc::clone(&closed));
+    let notifier = EventNotifier::new(watched);
+    board.update(|tx| tx.add_eventfd(io, 0, 4, None, &notifier));
+    drop(notifier);
+    let is_open = Arc::clone(&closed);
+    scene.log.run_at("L.eventfd_del", move || assert!(!is_open.load(Ordering::Relaxed)));
+    let eventfd = io.state().unwrap().ioeventfds.remove(0);
+    let snapshot = board.space.view();
+    let receipt = board.update(move |tx| tx.del_eventfd(io, 0, 4, None, &eventfd.notifier));
+    scene.hears(&["add 1000/4", "del 1000/4"]);
+    drop(snapshot);
+    receipt.wait().unwrap();
+    assert_eq!(scene.log.disarm(), 0);
+    assert!(closed.load(Ordering::Relaxed));
+}

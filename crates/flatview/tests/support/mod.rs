@@ -1,0 +1,185 @@
+//! What the tests share: a small machine, views as text, and a listener that writes down what it hears.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test binary compiles this and uses a part of it"
+)]
+
+mod recorder;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use flatview::{
+    AddressSpace, Compat, Error, EventNotifier, FlatRange, FlatView, IommuAccess, IommuOps, IotlbEntry,
+    MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Receipt, Region, Size, Transaction,
+};
+
+pub(crate) use recorder::{Log, Recorder};
+
+/// A machine with one address space, `memory`, over an empty container `system` of 2^64 bytes.
+pub(crate) struct Board {
+    pub(crate) memory: Memory,
+    pub(crate) system: Region,
+    pub(crate) space: AddressSpace,
+}
+
+impl Board {
+    pub(crate) fn new() -> Board {
+        Board::with_compat(Compat::empty())
+    }
+
+    pub(crate) fn with_compat(compat: Compat) -> Board {
+        let memory = Memory::with_compat(compat);
+        let system = memory.region("system").container(Size::MAX);
+        let space = memory
+            .create_address_space("memory", &system)
+            .expect("an empty container renders");
+        Board {
+            memory,
+            system,
+            space,
+        }
+    }
+
+    /// MMIO that nobody accesses.
+    pub(crate) fn io(&self, name: &str, size: impl Into<Size>) -> Region {
+        self.memory.region(name).io(size, Arc::new(Inert))
+    }
+
+    pub(crate) fn ram(&self, name: &str, size: u64) -> Region {
+        self.memory.region(name).ram(RamBlock::unbacked(size))
+    }
+
+    pub(crate) fn container(&self, name: &str, size: impl Into<Size>) -> Region {
+        self.memory.region(name).container(size)
+    }
+
+    pub(crate) fn alias(&self, name: &str, target: &Region, offset: u64, size: impl Into<Size>) -> Region {
+        self.memory
+            .region(name)
+            .alias(target, offset, size)
+            .expect("a target of this memory at the end of a short chain")
+    }
+
+    /// Another address space.
+    pub(crate) fn look_at(&self, name: &str, root: &Region) -> AddressSpace {
+        self.memory
+            .create_address_space(name, root)
+            .expect("the root renders")
+    }
+
+    /// An update that has to succeed.
+    #[track_caller]
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Transaction<'_>) -> Result<(), Error>) -> Receipt {
+        self.memory
+            .update(change)
+            .unwrap_or_else(|error| panic!("the update was refused: {error}"))
+    }
+
+    /// `tx.add_subregion` in an update of its own.
+    #[track_caller]
+    pub(crate) fn map(&self, container: &Region, offset: u64, sub: &Region) -> Receipt {
+        self.update(|tx| tx.add_subregion(container, offset, sub))
+    }
+
+    /// `tx.add_subregion_overlap` in an update of its own.
+    #[track_caller]
+    pub(crate) fn overlap(&self, container: &Region, offset: u64, sub: &Region, priority: i32) -> Receipt {
+        self.update(|tx| tx.add_subregion_overlap(container, offset, sub, priority))
+    }
+
+    /// `tx.del_subregion` in an update of its own.
+    #[track_caller]
+    pub(crate) fn unmap(&self, container: &Region, sub: &Region) -> Receipt {
+        self.update(|tx| tx.del_subregion(container, sub))
+    }
+
+    /// What `memory` shows; see [`line`].
+    #[track_caller]
+    pub(crate) fn shows(&self, expected: &[&str]) {
+        shows(&self.space, expected);
+    }
+}
+
+/// A range in the notation of the reference's vectors: `3000-3fff C@1000`, then its attributes:
+/// `ro`, `nv`, `unmergeable`, `romd-off`, and `log=` with the bits of the dirty clients.
+pub(crate) fn line(range: &FlatRange) -> String {
+    let mut text = format!(
+        "{:x}-{:x} {}@{:x}",
+        range.start(),
+        range.last(),
+        range.region().name(),
+        range.offset_in_region()
+    );
+    for (is, word) in [
+        (range.is_readonly(), " ro"),
+        (range.is_nonvolatile(), " nv"),
+        (range.is_unmergeable(), " unmergeable"),
+        (!range.is_romd(), " romd-off"),
+    ] {
+        text.push_str(if is { word } else { "" });
+    }
+    if !range.dirty_log_mask().is_empty() {
+        text.push_str(&format!(" log={}", range.dirty_log_mask().bits()));
+    }
+    text
+}
+
+/// All ranges of a view, each as a [`line`].
+pub(crate) fn lines(view: &FlatView) -> Vec<String> {
+    view.iter().map(line).collect()
+}
+
+/// Asserts what an address space shows, range by range.
+#[track_caller]
+pub(crate) fn shows(space: &AddressSpace, expected: &[&str]) {
+    assert_eq!(
+        lines(&space.view()),
+        expected,
+        "what `{}` shows",
+        space.name()
+    );
+}
+
+/// Whether two spaces have one view between them, not two that are equal (rule C31).
+pub(crate) fn share_a_view(a: &AddressSpace, b: &AddressSpace) -> bool {
+    std::ptr::eq::<FlatView>(&*a.view(), &*b.view())
+}
+
+/// The names of a region's children, in rendering order.
+pub(crate) fn children(region: &Region) -> Vec<String> {
+    let children = region.subregions().expect("the memory is there");
+    children.iter().map(|child| child.name().to_owned()).collect()
+}
+
+/// Something that a listener can hand to a kernel.
+pub(crate) fn notifier() -> EventNotifier {
+    EventNotifier::new(File::open("/dev/null").expect("there is a null device"))
+}
+
+/// A device and an IOMMU that nobody accesses: these tests are about where things are.
+pub(crate) struct Inert;
+
+impl MemoryRegionOps for Inert {
+    fn read(&self, _: u64, _: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        Ok(0)
+    }
+
+    fn write(&self, _: u64, _: u32, _: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        Ok(())
+    }
+}
+
+impl IommuOps for Inert {
+    fn translate(&self, iova: u64, _: IommuAccess, _: u32) -> IotlbEntry {
+        IotlbEntry {
+            target: None,
+            iova,
+            translated_address: 0,
+            address_mask: 0xfff,
+            permission: IommuAccess::empty(),
+        }
+    }
+}
