@@ -105,7 +105,10 @@ fn a_changed_attribute_replaces_the_range() {
 #[test]
 fn a_rom_device_that_leaves_romd_mode_is_replaced_in_its_place() {
     let board = Board::new();
-    let flash = board.memory.region("flash").rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
+    let flash = board
+        .memory
+        .region("flash")
+        .rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
     board.map(&board.system, 0, &flash);
     let log = Log::new();
     let (_l, _registration) = Recorder::new("L", 0, &log).on(&board.space);
@@ -148,11 +151,18 @@ fn an_unmergeable_window_stays_one_range_while_its_neighbours_come_and_go() {
     let log = Log::new();
     let (_l, _registration) = Recorder::new("L", 0, &log).on(&board.space);
     board.update(|tx| tx.set_enabled(&windows[1], false));
-    log.heard(&["L.prepare", "L.begin", "L.region_del 1000-1fff ram@1000 unmergeable", "L.commit"]);
+    log.heard(&[
+        "L.prepare",
+        "L.begin",
+        "L.region_del 1000-1fff ram@1000 unmergeable",
+        "L.commit",
+    ]);
     // Once all of them may be merged they are one range.
     board.update(|tx| {
         tx.set_enabled(&windows[1], true)?;
-        windows.iter().try_for_each(|window| tx.set_unmergeable(window, false))
+        windows
+            .iter()
+            .try_for_each(|window| tx.set_unmergeable(window, false))
     });
     board.shows(&["0-3fff ram@0"]);
 }

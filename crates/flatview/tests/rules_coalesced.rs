@@ -39,7 +39,10 @@ impl Scene {
         let heard = self.log.take();
         let events: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("L.")).collect();
         let frame = ["prepare", "begin", "commit"];
-        let events: Vec<_> = events.into_iter().filter(|event| !frame.contains(event)).collect();
+        let events: Vec<_> = events
+            .into_iter()
+            .filter(|event| !frame.contains(event))
+            .collect();
         assert_eq!(events, expected);
     }
 }

@@ -48,7 +48,12 @@ impl Scene {
 /// G1: the same ranges from another root are no change, although the space moves to another view.
 #[test]
 fn a_view_that_shows_the_same_is_not_told() {
-    let scene = Scene::new(|board| board.map(&board.system, 0, &board.io("io", 0x1000)).wait().unwrap());
+    let scene = Scene::new(|board| {
+        board
+            .map(&board.system, 0, &board.io("io", 0x1000))
+            .wait()
+            .unwrap()
+    });
     let board = &scene.board;
     assert_eq!(board.space.view().root().unwrap().name(), "io");
     board.map(&board.system, 0x4000, &board.container("empty", 0x1000));
@@ -111,12 +116,36 @@ fn everything_is_gone_before_anything_is_new() {
 fn a_range_that_differs_in_anything_is_gone_and_new() {
     type Change = fn(&mut Transaction<'_>, &Board, &Region) -> Result<(), Error>;
     let changes: [(&str, Change, &[&str]); 8] = [
-        ("moved", |tx, _, window| tx.set_address(window, 0x8000), &["region_add 8000-8fff ram@0"]),
-        ("moved by a byte", |tx, _, window| tx.set_address(window, 0x1001), &["region_add 1001-2000 ram@0"]),
-        ("smaller", |tx, _, window| tx.set_size(window, 0x800), &["region_add 1000-17ff ram@0"]),
-        ("larger", |tx, _, window| tx.set_size(window, 0x1800), &["region_add 1000-27ff ram@0"]),
-        ("another offset", |tx, _, window| tx.set_alias_offset(window, 0x1000), &["region_add 1000-1fff ram@1000"]),
-        ("marked", |tx, _, window| tx.set_readonly(window, true), &["region_add 1000-1fff ram@0 ro"]),
+        (
+            "moved",
+            |tx, _, window| tx.set_address(window, 0x8000),
+            &["region_add 8000-8fff ram@0"],
+        ),
+        (
+            "moved by a byte",
+            |tx, _, window| tx.set_address(window, 0x1001),
+            &["region_add 1001-2000 ram@0"],
+        ),
+        (
+            "smaller",
+            |tx, _, window| tx.set_size(window, 0x800),
+            &["region_add 1000-17ff ram@0"],
+        ),
+        (
+            "larger",
+            |tx, _, window| tx.set_size(window, 0x1800),
+            &["region_add 1000-27ff ram@0"],
+        ),
+        (
+            "another offset",
+            |tx, _, window| tx.set_alias_offset(window, 0x1000),
+            &["region_add 1000-1fff ram@1000"],
+        ),
+        (
+            "marked",
+            |tx, _, window| tx.set_readonly(window, true),
+            &["region_add 1000-1fff ram@0 ro"],
+        ),
         ("gone", |tx, _, window| tx.set_enabled(window, false), &[]),
         (
             "covered by another region of the same block",
@@ -161,11 +190,16 @@ fn overlapping_old_and_new_ranges_are_told_in_order_of_address() {
     let new = [("d", 0x0, 0x1000), ("e", 0x1800, 0x2800), ("f", 0x5000, 0x4000)];
     let make = |list: [(&str, u64, u64); 3]| list.map(|(name, at, size)| (at, board.io(name, size)));
     let (old, new) = (make(old), make(new));
-    board.update(|tx| old.iter().try_for_each(|(at, io)| tx.add_subregion(&board.system, *at, io)));
+    board.update(|tx| {
+        old.iter()
+            .try_for_each(|(at, io)| tx.add_subregion(&board.system, *at, io))
+    });
     scene.log.take();
     board.update(|tx| {
-        old.iter().try_for_each(|(_, io)| tx.del_subregion(&board.system, io))?;
-        new.iter().try_for_each(|(at, io)| tx.add_subregion(&board.system, *at, io))
+        old.iter()
+            .try_for_each(|(_, io)| tx.del_subregion(&board.system, io))?;
+        new.iter()
+            .try_for_each(|(at, io)| tx.add_subregion(&board.system, *at, io))
     });
     let expected = [
         "region_del 0-1fff a@0",
@@ -221,7 +255,10 @@ fn log_start_and_log_stop_are_not_told_of_ranges_that_come_and_go() {
     let ram = board.ram("ram", 0x1000);
     board.update(|tx| tx.set_log(&ram, true));
     board.map(&board.system, 0, &ram);
-    scene.hears(&["region_add 0-fff ram@0 log=1"], &["region_add 0-fff ram@0 log=1"]);
+    scene.hears(
+        &["region_add 0-fff ram@0 log=1"],
+        &["region_add 0-fff ram@0 log=1"],
+    );
     // A range that is replaced has the new mask, and the old one had the old mask.
     board.update(|tx| {
         tx.set_log(&ram, false)?;
@@ -236,7 +273,11 @@ fn log_start_and_log_stop_are_not_told_of_ranges_that_come_and_go() {
 fn a_change_in_one_place_is_told_in_that_place_only() {
     let scene = Scene::new(|board| {
         for index in 0..300 {
-            board.map(&board.system, index * 0x1_0000, &board.io(&format!("{index}"), 0x8000));
+            board.map(
+                &board.system,
+                index * 0x1_0000,
+                &board.io(&format!("{index}"), 0x8000),
+            );
         }
         board.map(&board.system, 300 * 0x1_0000, &board.ram("ram", 0x1_0000));
     });
@@ -245,7 +286,10 @@ fn a_change_in_one_place_is_told_in_that_place_only() {
     let base = 300 * 0x1_0000;
     board.overlap(&board.system, base + 0x4000, &page, 1);
     let heard = scene.log.take();
-    let some: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("some.")).collect();
+    let some: Vec<_> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("some."))
+        .collect();
     assert_eq!(
         some[2..some.len() - 1],
         [
@@ -255,11 +299,20 @@ fn a_change_in_one_place_is_told_in_that_place_only() {
             "region_add 12c5000-12cffff ram@5000",
         ]
     );
-    assert_eq!(heard.iter().filter(|line| line.starts_with("all.region_nop")).count(), 300);
+    assert_eq!(
+        heard
+            .iter()
+            .filter(|line| line.starts_with("all.region_nop"))
+            .count(),
+        300
+    );
     // And when it goes, the pieces are one again.
     board.unmap(&board.system, &page);
     let heard = scene.log.take();
-    let some: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("some.")).collect();
+    let some: Vec<_> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("some."))
+        .collect();
     assert_eq!(some[some.len() - 2], "region_add 12c0000-12cffff ram@0");
     assert_eq!(some.len(), 7);
 }
@@ -271,7 +324,10 @@ fn ranges_at_both_ends_of_the_space_are_told_like_others() {
     let board = &scene.board;
     let all = board.io("all", Size::MAX);
     board.map(&board.system, 0, &all);
-    scene.hears(&["region_add 0-ffffffffffffffff all@0"], &["region_add 0-ffffffffffffffff all@0"]);
+    scene.hears(
+        &["region_add 0-ffffffffffffffff all@0"],
+        &["region_add 0-ffffffffffffffff all@0"],
+    );
     board.overlap(&board.system, u64::MAX, &board.io("top", 1), 1);
     let expected = [
         "region_del 0-ffffffffffffffff all@0",

@@ -41,7 +41,10 @@ impl Scene {
     fn hears(&self, expected: &[&str]) {
         let heard = self.log.take();
         assert!(!heard.iter().any(|line| line.contains("MISTAKE")), "{heard:#?}");
-        let events: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("L.eventfd_")).collect();
+        let events: Vec<_> = heard
+            .iter()
+            .filter_map(|line| line.strip_prefix("L.eventfd_"))
+            .collect();
         assert_eq!(events, expected);
     }
 }
@@ -58,7 +61,10 @@ fn any_region_can_have_ioeventfds() {
         memory.region("ram device").ram_device(block()),
         memory.region("flash").rom_device(block(), Arc::new(Inert)),
         memory.region("reservation").reservation(0x1000),
-        memory.region("disabled").enabled(false).io(0x1000, Arc::new(Inert)),
+        memory
+            .region("disabled")
+            .enabled(false)
+            .io(0x1000, Arc::new(Inert)),
     ];
     let notifier = notifier();
     for region in &regions {
@@ -88,7 +94,14 @@ fn what_is_deleted_is_exactly_what_was_added() {
             tx.add_eventfd(io, offset, size, value, notifier)
         })
     });
-    scene.hears(&["add 1000/0", "add 1000/4", "add 1000/4", "add 1000/4=0", "add 1000/4=1", "add 1004/4=1"]);
+    scene.hears(&[
+        "add 1000/0",
+        "add 1000/4",
+        "add 1000/4",
+        "add 1000/4=0",
+        "add 1000/4=1",
+        "add 1004/4=1",
+    ]);
     for (index, &(offset, size, value, notifier)) in all.iter().enumerate() {
         board.update(|tx| {
             let again = tx.add_eventfd(io, offset, size, value, notifier);
@@ -100,10 +113,20 @@ fn what_is_deleted_is_exactly_what_was_added() {
         });
         let left = io.state().unwrap().ioeventfds;
         assert_eq!(left.len(), all.len() - 1 - index);
-        assert!(left.iter().all(|one| (one.address, one.size, one.datamatch, &one.notifier)
-            != (offset, size, value, notifier)));
+        assert!(
+            left.iter()
+                .all(|one| (one.address, one.size, one.datamatch, &one.notifier)
+                    != (offset, size, value, notifier))
+        );
     }
-    scene.hears(&["del 1000/0", "del 1000/4", "del 1000/4", "del 1000/4=0", "del 1000/4=1", "del 1004/4=1"]);
+    scene.hears(&[
+        "del 1000/0",
+        "del 1000/4",
+        "del 1000/4",
+        "del 1000/4=0",
+        "del 1000/4=1",
+        "del 1004/4=1",
+    ]);
 }
 
 /// I6: QEMU stores the value in the device's byte order; here it is the device's value throughout.
@@ -132,7 +155,10 @@ fn ioeventfds_are_where_their_region_is_shown() {
     scene.hears(&["del 1010/4=1", "del 1810/4=2", "add 4010/4=1", "add 4810/4=2"]);
     board.update(|tx| tx.set_alias_offset(&window, 0));
     scene.hears(&["del 8010/4=2", "add 8010/4=1"]);
-    assert_eq!(scene.listener.others(), ["eventfd 4010/4=1", "eventfd 4810/4=2", "eventfd 8010/4=1"]);
+    assert_eq!(
+        scene.listener.others(),
+        ["eventfd 4010/4=1", "eventfd 4810/4=2", "eventfd 8010/4=1"]
+    );
     board.update(|tx| tx.set_enabled(io, false));
     scene.hears(&["del 4010/4=1", "del 4810/4=2", "del 8010/4=1"]);
 }
@@ -197,7 +223,9 @@ fn only_the_difference_is_told_and_deletions_first() {
     let Scene { board, io, .. } = &scene;
     let notifiers = [notifier(), notifier(), notifier()];
     board.update(|tx| {
-        (0..).zip(&notifiers).try_for_each(|(index, notifier)| tx.add_eventfd(io, index * 4, 4, None, notifier))
+        (0..)
+            .zip(&notifiers)
+            .try_for_each(|(index, notifier)| tx.add_eventfd(io, index * 4, 4, None, notifier))
     });
     scene.log.take();
     board.update(|tx| {
@@ -263,7 +291,9 @@ fn a_descriptor_stays_open_for_as_long_as_a_listener_may_need_it() {
     board.update(|tx| tx.add_eventfd(io, 0, 4, None, &notifier));
     drop(notifier);
     let is_open = Arc::clone(&closed);
-    scene.log.run_at("L.eventfd_del", move || assert!(!is_open.load(Ordering::Relaxed)));
+    scene
+        .log
+        .run_at("L.eventfd_del", move || assert!(!is_open.load(Ordering::Relaxed)));
     let eventfd = io.state().unwrap().ioeventfds.remove(0);
     let snapshot = board.space.view();
     let receipt = board.update(move |tx| tx.del_eventfd(io, 0, 4, None, &eventfd.notifier));

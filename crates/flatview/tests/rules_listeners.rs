@@ -6,8 +6,8 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use flatview::{
-    AddressRange, Error, FlatRange, GlobalDirty, ListenerResult, LogSync, MemoryListener, MemoryRegionSection,
-    Registration, ViewChange, listener::priority,
+    AddressRange, Error, FlatRange, GlobalDirty, ListenerResult, LogSync, MemoryListener,
+    MemoryRegionSection, Registration, ViewChange, listener::priority,
 };
 use support::{Board, Log, Recorder, line, lines, notifier};
 
@@ -31,16 +31,25 @@ fn every_callback_is_optional() {
         tx.add_eventfd(&ram, 0, 4, None, &notifier())
     });
     board.unmap(&board.system, &ram);
-    board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap();
     board.memory.global_dirty_log_sync(true).unwrap();
     board.memory.clear_dirty_bitmap(&ram, AddressRange::ALL).unwrap();
-    board.memory.global_dirty_log_stop(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_stop(GlobalDirty::MIGRATION)
+        .unwrap();
 }
 
 /// F6: KVM and vhost come after those who have no priority.
 #[test]
 fn accelerators_come_after_everybody_else() {
-    assert_eq!((priority::MIN, priority::ACCEL, priority::DEV_BACKEND), (0, 10, 10));
+    assert_eq!(
+        (priority::MIN, priority::ACCEL, priority::DEV_BACKEND),
+        (0, 10, 10)
+    );
 }
 
 /// F3: equal priorities in order of registration, wherever in between it was.
@@ -55,7 +64,10 @@ fn listeners_of_equal_priority_are_called_in_order_of_registration() {
         let heard = log.take();
         let called = |callback: &str| -> Vec<String> {
             let lines = heard.iter().filter_map(|line| line.split_once('.'));
-            lines.filter(|(_, what)| what.starts_with(callback)).map(|(name, _)| name.to_owned()).collect()
+            lines
+                .filter(|(_, what)| what.starts_with(callback))
+                .map(|(name, _)| name.to_owned())
+                .collect()
         };
         (called("region_add"), called("region_del"), called("commit"))
     };
@@ -167,9 +179,15 @@ fn who_joins_hears_of_everything_there_is() {
 fn who_joins_while_memory_is_tracked_hears_that_first() {
     let board = Board::new();
     board.map(&board.system, 0, &board.ram("ram", 0x1000));
-    board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap();
     let log = Log::new();
-    let _registration = board.space.register(Arc::new(Recorder::new("late", 0, &log))).unwrap();
+    let _registration = board
+        .space
+        .register(Arc::new(Recorder::new("late", 0, &log)))
+        .unwrap();
     log.heard(&[
         "late.prepare",
         "late.begin",
@@ -185,7 +203,10 @@ fn who_joins_while_memory_is_tracked_hears_that_first() {
 fn who_leaves_hears_of_everything_as_gone() {
     for by_dropping in [true, false] {
         let board = busy_board();
-        board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+        board
+            .memory
+            .global_dirty_log_start(GlobalDirty::MIGRATION)
+            .unwrap();
         let log = Log::new();
         let (listener, registration) = Recorder::new("L", 0, &log).on(&board.space);
         match by_dropping {
@@ -249,7 +270,10 @@ fn one_listener_can_listen_to_several_spaces() {
     let listen = |space: &flatview::AddressSpace| space.register(adds.clone()).unwrap();
     let (first, _second) = (listen(&board.space), listen(&other));
     board.map(&board.system, 0x1000, &io);
-    assert_eq!(*adds.0.lock().unwrap(), ["memory: 1000-1fff io@0", "other: 1000-1fff io@0"]);
+    assert_eq!(
+        *adds.0.lock().unwrap(),
+        ["memory: 1000-1fff io@0", "other: 1000-1fff io@0"]
+    );
     drop(first);
     board.update(|tx| tx.set_address(&io, 0x2000));
     assert_eq!(adds.0.lock().unwrap()[2..], ["other: 2000-2fff io@0"]);
@@ -294,14 +318,22 @@ fn a_section_is_a_range_of_a_space() {
         fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
             assert_eq!(section.address_space().name(), "memory");
             assert_eq!(section.range().region().name(), "ram");
-            assert_eq!((section.start(), section.last(), section.offset_in_region()), (0x4000, 0x47ff, 0x800));
+            assert_eq!(
+                (section.start(), section.last(), section.offset_in_region()),
+                (0x4000, 0x47ff, 0x800)
+            );
             assert!(section.is_readonly() && section.is_nonvolatile() && section.is_unmergeable());
             Ok(())
         }
     }
     let board = Board::new();
     let _registration = board.space.register(Arc::new(Looks)).unwrap();
-    let window = board.memory.region("window").readonly(true).nonvolatile(true).unmergeable(true);
+    let window = board
+        .memory
+        .region("window")
+        .readonly(true)
+        .nonvolatile(true)
+        .unmergeable(true);
     let window = window.alias(&board.ram("ram", 0x1000), 0x800, 0x800).unwrap();
     board.map(&board.system, 0x4000, &window);
 }
@@ -321,7 +353,10 @@ fn a_range_can_be_kept_after_the_callback() {
     drop(board);
     let kept = keeper.kept.lock().unwrap();
     assert_eq!(line(&kept[0]), "0-fff io@0");
-    assert!(matches!(kept[0].region().state(), Err(Error::MemoryDropped { .. })));
+    assert!(matches!(
+        kept[0].region().state(),
+        Err(Error::MemoryDropped { .. })
+    ));
 }
 
 /// What a listener is asked to prepare for.
@@ -337,8 +372,19 @@ fn prepare_says_what_was_what_will_be_and_the_difference() {
     let changes = keeper.changes.lock().unwrap();
     let owned = |lines: &[&str]| -> Vec<String> { lines.iter().map(|line| (*line).to_owned()).collect() };
     let (stays, old, new) = ("0-fff stays@0", "4000-4fff io@0", "8000-8fff io@0");
-    assert_eq!(changes[0], [owned(&[]), owned(&[stays, old]), owned(&[]), owned(&[stays, old])]);
-    assert_eq!(changes[1], [owned(&[stays, old]), owned(&[stays, new]), owned(&[old]), owned(&[new])]);
+    assert_eq!(
+        changes[0],
+        [owned(&[]), owned(&[stays, old]), owned(&[]), owned(&[stays, old])]
+    );
+    assert_eq!(
+        changes[1],
+        [
+            owned(&[stays, old]),
+            owned(&[stays, new]),
+            owned(&[old]),
+            owned(&[new])
+        ]
+    );
 }
 
 /// F9, F15: leaving from within an update takes effect when the update is over, whoever leaves and however it
@@ -354,7 +400,9 @@ fn who_leaves_during_an_update_leaves_after_it() {
         // L0 leaves from a callback of its own, L1 from the closure.
         let said: Arc<Mutex<Option<Result<(), Error>>>> = Arc::default();
         let (out, mut r1) = (Arc::clone(&said), Some(r1));
-        log.run_at("L0.begin", move || *out.lock().unwrap() = Some(Registration::unregister(r0)));
+        log.run_at("L0.begin", move || {
+            *out.lock().unwrap() = Some(Registration::unregister(r0))
+        });
         if !succeeds {
             log.fail_at("L1.commit");
         }
@@ -363,9 +411,17 @@ fn who_leaves_during_an_update_leaves_after_it() {
             tx.add_subregion(&board.system, 0, &io)
         });
         assert_eq!(updated.is_ok(), succeeds);
-        assert!(matches!(said.lock().unwrap().take(), Some(Err(Error::NestedUpdate))));
+        assert!(matches!(
+            said.lock().unwrap().take(),
+            Some(Err(Error::NestedUpdate))
+        ));
         let heard = log.take();
-        let last: Vec<_> = heard.iter().rev().take(if succeeds { 6 } else { 4 }).rev().collect();
+        let last: Vec<_> = heard
+            .iter()
+            .rev()
+            .take(if succeeds { 6 } else { 4 })
+            .rev()
+            .collect();
         match succeeds {
             true => assert_eq!(
                 last,
@@ -394,10 +450,17 @@ fn dirty_pages_are_brought_in_from_those_who_know() {
     let log = Log::new();
     let _listeners = [
         Recorder::new("none", 0, &log).on(&board.space),
-        Recorder::new("sections", 1, &log).with_sync(LogSync::PerSection).on(&second),
-        Recorder::new("global", 2, &log).with_sync(LogSync::Global).on(&board.space),
+        Recorder::new("sections", 1, &log)
+            .with_sync(LogSync::PerSection)
+            .on(&second),
+        Recorder::new("global", 2, &log)
+            .with_sync(LogSync::Global)
+            .on(&board.space),
     ];
-    for (last_stage, global) in [(false, "global.log_sync_global"), (true, "global.log_sync_global last")] {
+    for (last_stage, global) in [
+        (false, "global.log_sync_global"),
+        (true, "global.log_sync_global last"),
+    ] {
         board.memory.global_dirty_log_sync(last_stage).unwrap();
         log.heard(&[
             "sections.log_sync 4000-4fff ram@0 log=1",
@@ -417,11 +480,19 @@ fn dirty_pages_of_one_region_are_brought_in_and_cleared() {
     board.update(|tx| {
         tx.set_log(&ram, true)?;
         tx.add_subregion(&board.system, 0x8000, &ram)?;
-        tx.add_subregion(&board.system, 0x1_0000, &board.alias("window", &ram, 0x1000, 0x1000))
+        tx.add_subregion(
+            &board.system,
+            0x1_0000,
+            &board.alias("window", &ram, 0x1000, 0x1000),
+        )
     });
     let log = Log::new();
-    let (_l, _r) = Recorder::new("L", 0, &log).with_sync(LogSync::PerSection).on(&board.space);
-    let (_g, _s) = Recorder::new("G", 1, &log).with_sync(LogSync::Global).on(&board.space);
+    let (_l, _r) = Recorder::new("L", 0, &log)
+        .with_sync(LogSync::PerSection)
+        .on(&board.space);
+    let (_g, _s) = Recorder::new("G", 1, &log)
+        .with_sync(LogSync::Global)
+        .on(&board.space);
     board.memory.sync_dirty_bitmap(&ram).unwrap();
     log.heard(&[
         "L.log_sync 8000-bfff another ram@0 log=1",
@@ -431,7 +502,10 @@ fn dirty_pages_of_one_region_are_brought_in_and_cleared() {
     let clear = |start, last| {
         let range = AddressRange::from_bounds(start, last).unwrap();
         board.memory.clear_dirty_bitmap(&ram, range).unwrap();
-        log.take().into_iter().filter(|line| line.starts_with("L.")).collect::<Vec<_>>()
+        log.take()
+            .into_iter()
+            .filter(|line| line.starts_with("L."))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         clear(0x800, 0x17ff),
@@ -440,7 +514,10 @@ fn dirty_pages_of_one_region_are_brought_in_and_cleared() {
             "L.log_clear 10000-107ff another ram@1000 log=1"
         ]
     );
-    assert_eq!(clear(0x2000, 0x2000), ["L.log_clear a000-a000 another ram@2000 log=1"]);
+    assert_eq!(
+        clear(0x2000, 0x2000),
+        ["L.log_clear a000-a000 another ram@2000 log=1"]
+    );
     assert_eq!(clear(0x4000, u64::MAX), [""; 0]);
     board.update(|tx| tx.set_log(&ram, false));
     log.take();
@@ -453,7 +530,9 @@ fn a_listener_that_cannot_sync_keeps_nobody_from_it() {
     let board = busy_board();
     let log = Log::new();
     let _listeners = ["a", "b"].map(|name| {
-        Recorder::new(name, 0, &log).with_sync(LogSync::PerSection).on(&board.space)
+        Recorder::new(name, 0, &log)
+            .with_sync(LogSync::PerSection)
+            .on(&board.space)
     });
     log.fail_at("a.log_sync");
     let error = board.memory.global_dirty_log_sync(false).unwrap_err();

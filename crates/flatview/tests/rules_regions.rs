@@ -45,7 +45,10 @@ fn every_kind_but_containers_and_aliases_is_a_range_and_hides_what_is_below() {
     for leaf in leaves(&board) {
         board.overlap(&board.system, 0x1000, &leaf, 1);
         let view = board.space.view();
-        let shown: Vec<_> = view.iter().map(|range| (range.start(), range.region().name())).collect();
+        let shown: Vec<_> = view
+            .iter()
+            .map(|range| (range.start(), range.region().name()))
+            .collect();
         assert_eq!(shown, [(0, "below"), (0x1000, leaf.name()), (0x2000, "below")]);
         assert!(leaf.terminates());
         board.unmap(&board.system, &leaf);
@@ -60,7 +63,12 @@ fn a_region_has_what_its_kind_has_and_nothing_else() {
         .iter()
         .map(|leaf| {
             let backed = leaf.ram_block().map(RamBlock::size);
-            (leaf.kind(), backed.is_some(), leaf.ops().is_some(), leaf.iommu_ops().is_some())
+            (
+                leaf.kind(),
+                backed.is_some(),
+                leaf.ops().is_some(),
+                leaf.iommu_ops().is_some(),
+            )
         })
         .collect();
     assert_eq!(
@@ -92,9 +100,15 @@ fn ram_is_as_large_as_its_block() {
 #[test]
 fn ram_over_memory_of_the_caller_says_where_that_is() {
     let board = Board::new();
-    let given = board.memory.region("given").ram(RamBlock::foreign(0x1000, 0x7f00_0000_0000));
+    let given = board
+        .memory
+        .region("given")
+        .ram(RamBlock::foreign(0x1000, 0x7f00_0000_0000));
     assert_eq!(given.ram_block().unwrap().host_address(), Some(0x7f00_0000_0000));
-    assert_eq!(board.ram("unbacked", 0x1000).ram_block().unwrap().host_address(), None);
+    assert_eq!(
+        board.ram("unbacked", 0x1000).ram_block().unwrap().host_address(),
+        None
+    );
 }
 
 /// A12, A22.
@@ -114,7 +128,10 @@ fn rom_is_ram_with_the_readonly_attribute() {
 #[test]
 fn a_rom_device_begins_in_romd_mode() {
     let board = Board::new();
-    let flash = board.memory.region("flash").rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
+    let flash = board
+        .memory
+        .region("flash")
+        .rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
     board.map(&board.system, 0, &flash);
     assert!(flash.state().unwrap().romd_mode);
     board.shows(&["0-fff flash@0"]);
@@ -129,7 +146,17 @@ fn an_alias_shows_a_region_of_any_kind() {
     board.map(&container, 0, &board.io("inside", 0x1000));
     targets.push(container);
     targets.push(board.alias("alias", &targets[0], 0, 0x1000));
-    let ends = ["mmio", "reservation", "ram", "rom", "ram device", "rom device", "iommu", "inside", "mmio"];
+    let ends = [
+        "mmio",
+        "reservation",
+        "ram",
+        "rom",
+        "ram device",
+        "rom device",
+        "iommu",
+        "inside",
+        "mmio",
+    ];
     for (target, end) in targets.iter().zip(ends) {
         let window = board.alias("window", target, 0x800, 0x1_0000);
         assert_eq!(window.kind(), RegionKind::Alias);
@@ -188,7 +215,10 @@ fn names_are_kept_as_they_are_and_need_not_be_unique() {
         assert_eq!(region.name(), name);
         board.map(&board.system, 0, &region);
     }
-    assert_eq!(children(&board.system), ["größer", "ram", "ram", "pci@0/[0]\\", ""]);
+    assert_eq!(
+        children(&board.system),
+        ["größer", "ram", "ram", "pci@0/[0]\\", ""]
+    );
     let (one, two) = (board.ram("same", 1), board.ram("same", 1));
     assert_ne!(one, two);
     assert_eq!(one, one.clone());
@@ -198,7 +228,11 @@ fn names_are_kept_as_they_are_and_need_not_be_unique() {
 #[test]
 fn a_new_region_is_enabled_mapped_nowhere_and_has_no_attributes() {
     let board = Board::new();
-    for region in [board.io("io", 0x1000), board.ram("ram", 0x1000), board.container("container", 0x1000)] {
+    for region in [
+        board.io("io", 0x1000),
+        board.ram("ram", 0x1000),
+        board.container("container", 0x1000),
+    ] {
         let state = region.state().unwrap();
         assert!(state.enabled && state.romd_mode);
         assert!(!state.readonly && !state.nonvolatile && !state.unmergeable && !state.flush_coalesced);
@@ -260,11 +294,23 @@ fn only_alias_end_follows_aliases() {
 fn an_owner_and_a_parent_are_two_things() {
     let board = Board::new();
     let device = Owner::device("serial0");
-    let list = Owner::new(OwnerKind::Object, OwnerReference::Type("memory-region-portio-list".into()));
-    let port = board.memory.region("port").owner(&list).parent(&device).io(8, Arc::new(Inert));
+    let list = Owner::new(
+        OwnerKind::Object,
+        OwnerReference::Type("memory-region-portio-list".into()),
+    );
+    let port = board
+        .memory
+        .region("port")
+        .owner(&list)
+        .parent(&device)
+        .io(8, Arc::new(Inert));
     assert_eq!(port.owner(), Some(&list));
     assert_eq!(port.parent(), Some(&device));
     assert_eq!(device.to_string(), "dev id=serial0");
     assert_eq!(list.to_string(), "obj type=memory-region-portio-list");
-    assert_ne!(device, Owner::device("serial0"), "two devices may have been given the same id in turn");
+    assert_ne!(
+        device,
+        Owner::device("serial0"),
+        "two devices may have been given the same id in turn"
+    );
 }

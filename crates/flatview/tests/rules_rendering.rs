@@ -175,7 +175,11 @@ fn a_leaf_fills_what_its_children_leave_at_the_offsets_it_has_there() {
     board.update(|tx| {
         tx.add_subregion(&leaf, 0x1000, &board.io("a", 0x800))?;
         tx.add_subregion(&leaf, 0x2000, &board.io("b", 0x800))?;
-        tx.add_subregion(&board.system, 0x1_0000, &board.alias("alias", &leaf, 0x800, 0x2000))
+        tx.add_subregion(
+            &board.system,
+            0x1_0000,
+            &board.alias("alias", &leaf, 0x800, 0x2000),
+        )
     });
     board.shows(&[
         "10000-107ff leaf@800",
@@ -191,10 +195,16 @@ fn one_range_can_be_the_whole_space() {
     let board = Board::new();
     board.map(&board.system, 0, &board.io("all", Size::MAX));
     board.shows(&["0-ffffffffffffffff all@0"]);
-    assert_eq!(board.space.view().find(u64::MAX).unwrap().range(), AddressRange::ALL);
+    assert_eq!(
+        board.space.view().find(u64::MAX).unwrap().range(),
+        AddressRange::ALL
+    );
 
     board.overlap(&board.system, u64::MAX, &board.io("last byte", 1), 1);
-    board.shows(&["0-fffffffffffffffe all@0", "ffffffffffffffff-ffffffffffffffff last byte@0"]);
+    board.shows(&[
+        "0-fffffffffffffffe all@0",
+        "ffffffffffffffff-ffffffffffffffff last byte@0",
+    ]);
 }
 
 /// C16, C17, C18: on the way from the root to the region; C13, C4: what contains the target is not on it.
@@ -225,7 +235,10 @@ fn attributes_are_inherited_along_the_way_taken() {
         for (word, set) in attributes {
             for region in [&board.system, &container, &alias, &inner, &target] {
                 board.update(|tx| set(tx, region, true));
-                assert_eq!(line(board.space.view().find(0).unwrap()), format!("0-fff target@0{word}"));
+                assert_eq!(
+                    line(board.space.view().find(0).unwrap()),
+                    format!("0-fff target@0{word}")
+                );
                 board.update(|tx| set(tx, region, false));
             }
             board.update(|tx| set(tx, &shelf, true));
@@ -253,7 +266,10 @@ fn attributes_from_different_regions_add_up() {
 #[test]
 fn romd_mode_is_that_of_the_region_itself() {
     let board = Board::new();
-    let flash = board.memory.region("flash").rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
+    let flash = board
+        .memory
+        .region("flash")
+        .rom_device(RamBlock::unbacked(0x1000), Arc::new(Inert));
     board.map(&board.system, 0, &board.alias("alias", &flash, 0, 0x1000));
     board.map(&board.system, 0x1000, &board.io("io", 0x1000));
     board.update(|tx| tx.rom_device_set_romd(&flash, false));
@@ -270,7 +286,11 @@ fn who_logs_what_depends_on_the_kind() {
         (memory.region("ram").ram(block()), true, true),
         (memory.region("rom").rom(block()), true, true),
         (memory.region("ram device").ram_device(block()), true, true),
-        (memory.region("flash").rom_device(block(), Arc::new(Inert)), true, true),
+        (
+            memory.region("flash").rom_device(block(), Arc::new(Inert)),
+            true,
+            true,
+        ),
         (memory.region("iommu").iommu(0x1000, Arc::new(Inert)), true, false),
         (memory.region("io").io(0x1000, Arc::new(Inert)), false, false),
         (memory.region("reservation").reservation(0x1000), false, false),
@@ -282,7 +302,12 @@ fn who_logs_what_depends_on_the_kind() {
         for (place, (region, migrates, has_code)) in (0..).zip(&regions) {
             let view = board.space.view();
             let range = view.find(place * 0x1000).unwrap();
-            assert_eq!(range.dirty_log_mask(), expected(*migrates, *has_code), "{}", region.name());
+            assert_eq!(
+                range.dirty_log_mask(),
+                expected(*migrates, *has_code),
+                "{}",
+                region.name()
+            );
             assert_eq!(region.state().unwrap().dirty_log_mask, range.dirty_log_mask());
         }
     };
@@ -295,7 +320,9 @@ fn who_logs_what_depends_on_the_kind() {
 
     board.update(|tx| {
         tx.set_code_logging(true);
-        regions.iter().try_for_each(|(region, ..)| tx.set_log(region, true))
+        regions
+            .iter()
+            .try_for_each(|(region, ..)| tx.set_log(region, true))
     });
     check(&|_, has_code| DirtyClients::VGA | when(has_code, DirtyClients::CODE));
 }
@@ -327,7 +354,10 @@ fn a_view_is_sorted_disjoint_and_may_have_holes() {
     assert!(board.space.view().is_empty());
     // More children than a container looks at one by one, of sizes from a byte to all there is.
     for index in 0..64u64 {
-        let io = board.io(&format!("{index}"), (1u128 << index).try_into().unwrap_or(u64::MAX));
+        let io = board.io(
+            &format!("{index}"),
+            (1u128 << index).try_into().unwrap_or(u64::MAX),
+        );
         board.map(&board.system, index * 0x1000, &io);
     }
     let view = board.space.view();
@@ -341,7 +371,11 @@ fn a_view_is_sorted_disjoint_and_may_have_holes() {
     assert_eq!(line(view.find(0x4_1234).unwrap()), "3f000-800000000003efff 63@0");
     let window = AddressRange::from_bounds(0x0fff, 0x2003).unwrap();
     let meeting: Vec<_> = view.meeting(window).map(line).collect();
-    assert_eq!(meeting, ["1000-1001 1@0", "2000-2003 2@0"], "whole ranges that meet the window");
+    assert_eq!(
+        meeting,
+        ["1000-1001 1@0", "2000-2003 2@0"],
+        "whole ranges that meet the window"
+    );
     assert_eq!(view.iter().last().unwrap().last(), 0x8000_0000_0003_efff);
 }
 
@@ -368,7 +402,11 @@ fn many_children_can_be_taken_out_in_any_order() {
     let mut expected = vec!["0-34ff 37@0".to_owned(), "100000-1011ff 2@0".to_owned()];
     for index in (5..=38u64).step_by(3) {
         let (start, end) = (0x1000 + 0x100 * (index - 3), 0x1000 + 0x100 * index);
-        expected.push(format!("{:x}-{:x} {index}@{start:x}", 0x10_0000 + start, 0x10_0000 + end - 1));
+        expected.push(format!(
+            "{:x}-{:x} {index}@{start:x}",
+            0x10_0000 + start,
+            0x10_0000 + end - 1
+        ));
     }
     assert_eq!(lines(&board.space.view()), expected);
 }

@@ -25,7 +25,11 @@ impl Scene {
         let board = Board::new();
         let second_root = board.container("second root", 0x1_0000);
         let second = board.look_at("second", &second_root);
-        let (ram, gone, new) = (board.ram("ram", 0x1000), board.io("gone", 0x1000), board.io("new", 0x1000));
+        let (ram, gone, new) = (
+            board.ram("ram", 0x1000),
+            board.io("gone", 0x1000),
+            board.io("new", 0x1000),
+        );
         let (b, c) = (board.ram("b", 0x1000), board.io("c", 0x1000));
         board.update(|tx| {
             tx.set_log(&ram, true)?;
@@ -104,7 +108,10 @@ fn inverse(line: &str) -> String {
     ] {
         for (from, to) in [(one, other), (other, one)] {
             if let Some((start, end)) = line.split_once(&format!(".{from} ")) {
-                let end = match end.rsplit_once(' ').and_then(|(range, masks)| Some((range, masks.split_once("->")?))) {
+                let end = match end
+                    .rsplit_once(' ')
+                    .and_then(|(range, masks)| Some((range, masks.split_once("->")?)))
+                {
                     Some((range, (old, new))) => format!("{range} {new}->{old}"),
                     None => end.to_owned(),
                 };
@@ -117,9 +124,14 @@ fn inverse(line: &str) -> String {
 
 /// The callbacks of one listener about ranges, ioeventfds and coalesced ranges.
 fn events(heard: &[&String]) -> Vec<String> {
-    let is_event = |line: &&&String| line.contains("_add ") || line.contains("_del ") || line.contains("_nop ")
-        || line.contains("log_st");
-    heard.iter().filter(is_event).map(|line| (**line).clone()).collect()
+    let is_event = |line: &&&String| {
+        line.contains("_add ") || line.contains("_del ") || line.contains("_nop ") || line.contains("log_st")
+    };
+    heard
+        .iter()
+        .filter(is_event)
+        .map(|line| (**line).clone())
+        .collect()
 }
 
 /// Checks what each listener heard after the line `failure`, which says FAILS, given what it heard before.
@@ -152,10 +164,17 @@ fn check_compensation(heard: &[String], failure: usize) {
         };
         assert_eq!(after, expected, "{name}, after {}", heard[failure]);
     }
-    let first_again = heard[failure + 1..].iter().position(|line| line.ends_with(".begin"));
-    let last_abort = heard[failure + 1..].iter().rposition(|line| line.ends_with(".abort"));
+    let first_again = heard[failure + 1..]
+        .iter()
+        .position(|line| line.ends_with(".begin"));
+    let last_abort = heard[failure + 1..]
+        .iter()
+        .rposition(|line| line.ends_with(".abort"));
     if let (Some(again), Some(abort)) = (first_again, last_abort) {
-        assert!(abort < again, "who has not committed gives up before who has is called again");
+        assert!(
+            abort < again,
+            "who has not committed gives up before who has is called again"
+        );
     }
 }
 
@@ -166,9 +185,21 @@ fn a_commit_that_fails_at_any_callback_is_taken_back() {
     scene.update().unwrap();
     let all = scene.log.take();
     let (after, believed) = (scene.truth(), scene.pictures());
-    for kind in ["region_add", "region_del", "region_nop", "coalesced_io_add", "coalesced_io_del", "eventfd_add",
-        "eventfd_del", "log_start", "log_stop"] {
-        assert!(all.iter().any(|line| line.contains(kind)), "the update has a {kind}");
+    for kind in [
+        "region_add",
+        "region_del",
+        "region_nop",
+        "coalesced_io_add",
+        "coalesced_io_del",
+        "eventfd_add",
+        "eventfd_del",
+        "log_start",
+        "log_stop",
+    ] {
+        assert!(
+            all.iter().any(|line| line.contains(kind)),
+            "the update has a {kind}"
+        );
     }
 
     for (index, line) in all.iter().enumerate() {
@@ -182,7 +213,11 @@ fn a_commit_that_fails_at_any_callback_is_taken_back() {
             let error = scene.update().unwrap_err();
             let (listener, callback) = line.split_once('.').unwrap();
             let callback = callback.split(' ').next().unwrap();
-            let why = if panics { format!("panicked: told to panic at {line}") } else { "told to fail".into() };
+            let why = if panics {
+                format!("panicked: told to panic at {line}")
+            } else {
+                "told to fail".into()
+            };
             let space = if listener == "B3" { "second" } else { "memory" };
             let expected = match callback {
                 "prepare" => format!("listener `{listener}` of address space `{space}` refused: {why}"),
@@ -218,8 +253,17 @@ fn listeners_that_committed_hear_the_inverse_and_the_others_abort() {
     let (_l1, _r1) = Recorder::new("L1", 1, &log).on(&board.space);
     let (_l2, _r2) = Recorder::new("L2", 2, &log).on(&board.space);
     log.fail_at("L1.commit");
-    let error = board.memory.update(|tx| tx.set_address(&ram, 0x8000)).unwrap_err();
-    assert!(matches!(error, Error::ListenerFailed { callback: "commit", .. }));
+    let error = board
+        .memory
+        .update(|tx| tx.set_address(&ram, 0x8000))
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::ListenerFailed {
+            callback: "commit",
+            ..
+        }
+    ));
     log.heard(&[
         "L0.prepare",
         "L1.prepare",
@@ -262,10 +306,19 @@ fn a_range_that_stays_is_shown_as_it_was() {
     log.fail_at("L1.commit");
     board.memory.update(|tx| tx.set_log(&ram, true)).unwrap_err();
     let heard = log.take();
-    let back: Vec<_> = heard.iter().skip_while(|line| !line.contains("FAILS")).skip(1).collect();
+    let back: Vec<_> = heard
+        .iter()
+        .skip_while(|line| !line.contains("FAILS"))
+        .skip(1)
+        .collect();
     assert_eq!(
         back,
-        ["L0.begin", "L0.log_stop 0-fff 1->0", "L0.region_nop 0-fff ram@0", "L0.commit"]
+        [
+            "L0.begin",
+            "L0.log_stop 0-fff 1->0",
+            "L0.region_nop 0-fff ram@0",
+            "L0.commit"
+        ]
     );
 }
 
@@ -277,7 +330,9 @@ fn a_refusal_in_prepare_costs_nothing() {
     let (_l0, _r0) = Recorder::new("L0", 0, &log).on(&board.space);
     let (_l1, _r1) = Recorder::new("L1", 1, &log).on(&board.space);
     log.fail_at("L1.prepare");
-    let refused = board.memory.update(|tx| tx.add_subregion(&board.system, 0, &board.ram("ram", 0x1000)));
+    let refused = board
+        .memory
+        .update(|tx| tx.add_subregion(&board.system, 0, &board.ram("ram", 0x1000)));
     assert!(matches!(refused, Err(Error::Refused { .. })));
     log.heard(&["L0.prepare", "L1.prepare FAILS", "L0.abort"]);
     assert_eq!(children(&board.system), [""; 0]);
@@ -304,14 +359,31 @@ fn a_rollback_that_fails_ends_in_inconsistent() {
                 break;
             }
             rollbacks += 1;
-            assert!(error.to_string().starts_with("inconsistent after a failed rollback: listener `"), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("inconsistent after a failed rollback: listener `"),
+                "{error}"
+            );
             let heard = scene.log.take();
             assert_eq!(heard.iter().filter(|line| line.ends_with(" FAILS")).count(), 2);
 
             let is_over = |error: Error| matches!(error, Error::Inconsistent { .. });
             assert!(is_over(scene.board.memory.update(|_| Ok(())).unwrap_err()));
-            assert!(is_over(scene.board.memory.create_address_space("x", &scene.board.system).unwrap_err()));
-            assert!(is_over(scene.board.memory.global_dirty_log_start(GlobalDirty::LIMIT).unwrap_err()));
+            assert!(is_over(
+                scene
+                    .board
+                    .memory
+                    .create_address_space("x", &scene.board.system)
+                    .unwrap_err()
+            ));
+            assert!(is_over(
+                scene
+                    .board
+                    .memory
+                    .global_dirty_log_start(GlobalDirty::LIMIT)
+                    .unwrap_err()
+            ));
             let another = Arc::new(Recorder::new("another", 0, &Log::new()));
             assert!(is_over(scene.second.register(another).unwrap_err()));
             for (_, registration) in scene.listeners {
@@ -320,7 +392,10 @@ fn a_rollback_that_fails_ends_in_inconsistent() {
             scene.second.destroy().unwrap();
         }
     }
-    assert!(rollbacks > 100, "only {rollbacks} callbacks of rollbacks were seen");
+    assert!(
+        rollbacks > 100,
+        "only {rollbacks} callbacks of rollbacks were seen"
+    );
 }
 
 /// F7, F16: a registration that fails at any callback; while all of memory is tracked, too.
@@ -329,7 +404,11 @@ fn a_registration_that_fails_at_any_callback_leaves_nothing() {
     for tracked in [false, true] {
         let scene = Scene::new();
         if tracked {
-            scene.board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+            scene
+                .board
+                .memory
+                .global_dirty_log_start(GlobalDirty::MIGRATION)
+                .unwrap();
         }
         scene.log.take();
         let log = Log::new();
@@ -380,12 +459,20 @@ fn tracking_that_cannot_start_does_not_start() {
     let board = Board::new();
     board.map(&board.system, 0, &board.ram("ram", 0x1000));
     let log = Log::new();
-    let _listeners = [0, 1, 2].map(|priority| {
-        Recorder::new(&format!("L{priority}"), priority, &log).on(&board.space)
-    });
+    let _listeners =
+        [0, 1, 2].map(|priority| Recorder::new(&format!("L{priority}"), priority, &log).on(&board.space));
     log.fail_at("L2.log_global_start");
-    let error = board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap_err();
-    assert!(matches!(error, Error::ListenerFailed { callback: "log_global_start", .. }));
+    let error = board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::ListenerFailed {
+            callback: "log_global_start",
+            ..
+        }
+    ));
     log.heard(&[
         "L0.log_global_start",
         "L1.log_global_start",
@@ -397,18 +484,33 @@ fn tracking_that_cannot_start_does_not_start() {
 
     // Everybody is told, then a range cannot be logged.
     log.fail_at("L1.log_start");
-    board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap_err();
+    board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap_err();
     let heard = log.take();
-    assert_eq!(heard[heard.len() - 3..], ["L2.log_global_stop", "L1.log_global_stop", "L0.log_global_stop"]);
+    assert_eq!(
+        heard[heard.len() - 3..],
+        ["L2.log_global_stop", "L1.log_global_stop", "L0.log_global_stop"]
+    );
     board.shows(&["0-fff ram@0"]);
 
-    board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap();
     board.shows(&["0-fff ram@0 log=4"]);
     // A stop that fails leaves tracking on.
     log.fail_at("L0.log_stop");
-    board.memory.global_dirty_log_stop(GlobalDirty::MIGRATION).unwrap_err();
+    board
+        .memory
+        .global_dirty_log_stop(GlobalDirty::MIGRATION)
+        .unwrap_err();
     board.shows(&["0-fff ram@0 log=4"]);
-    board.memory.global_dirty_log_stop(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_stop(GlobalDirty::MIGRATION)
+        .unwrap();
     board.shows(&["0-fff ram@0"]);
 }
 
@@ -427,7 +529,10 @@ fn unregistering_cannot_be_stopped() {
         "listener `A0` of address space `memory` failed in region_del: told to fail"
     );
     let heard = scene.log.take();
-    assert_eq!(heard.iter().filter(|line| line.contains("A0.region_del")).count(), 2);
+    assert_eq!(
+        heard.iter().filter(|line| line.contains("A0.region_del")).count(),
+        2
+    );
     assert!(heard.iter().any(|line| line == "A0.commit"));
     assert_eq!(Arc::strong_count(&recorder), 1, "it is let go of");
 }

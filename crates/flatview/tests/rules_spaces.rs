@@ -31,7 +31,10 @@ fn spaces_are_listed_in_order_of_creation() {
     let listed = board.memory.address_spaces();
     assert_eq!(listed[0], board.space);
     assert_eq!(listed[1..], spaces);
-    assert_eq!(listed.iter().map(|space| space.name()).collect::<Vec<_>>(), ["memory", "b", "", "a", "a"]);
+    assert_eq!(
+        listed.iter().map(|space| space.name()).collect::<Vec<_>>(),
+        ["memory", "b", "", "a", "a"]
+    );
     assert_ne!(spaces[2], spaces[3]);
     assert_eq!(spaces[2], spaces[2].clone());
 }
@@ -84,9 +87,15 @@ fn a_destroyed_space_shows_nothing() {
     // What happens to its root is no business of it any more.
     board.update(|tx| tx.set_alias_offset(&window, 0x100));
     shows(&space, &[]);
-    assert!(matches!(space.destroy(), Err(Error::AddressSpaceDestroyed { .. })));
+    assert!(matches!(
+        space.destroy(),
+        Err(Error::AddressSpaceDestroyed { .. })
+    ));
     let listener = Arc::new(Recorder::new("L", 0, &Log::new()));
-    assert!(matches!(space.register(listener), Err(Error::AddressSpaceDestroyed { .. })));
+    assert!(matches!(
+        space.register(listener),
+        Err(Error::AddressSpaceDestroyed { .. })
+    ));
 }
 
 /// H2, H3: with listeners it is an error that says how many, and nothing happens.
@@ -121,7 +130,11 @@ fn a_space_lives_as_long_as_somebody_has_it() {
     drop(space);
     assert_eq!(count(), 2);
     board.map(&root, 0, &board.io("io", 0x800));
-    assert_eq!(listener.picture(), ["0-7ff io@0"], "it is alive in the registration");
+    assert_eq!(
+        listener.picture(),
+        ["0-7ff io@0"],
+        "it is alive in the registration"
+    );
     drop(registration);
     assert_eq!(count(), 2, "and in the reader");
     drop(reader);
@@ -139,9 +152,11 @@ fn translate_tells_where_an_access_goes() {
     board.map(&board.system, 0, &board.alias("window", &ram, 0x200, 0x800));
     board.map(&board.system, 0x1000, &io);
     let translate = |address, size: u64| {
-        board.space.translate(address, size).map(|Translation { region, offset, size, .. }| {
-            (region.name().to_owned(), offset, size.to_u64().unwrap())
-        })
+        board.space.translate(address, size).map(
+            |Translation {
+                 region, offset, size, ..
+             }| { (region.name().to_owned(), offset, size.to_u64().unwrap()) },
+        )
     };
     for (address, size, expected) in [
         (0x0, 0x10, Some(("ram", 0x200, 0x10))),

@@ -19,7 +19,9 @@ fn an_update_within_an_update_is_refused_and_harms_nobody() {
     let (a, b) = (board.io("a", 0x1000), board.io("b", 0x1000));
     board.update(|tx| {
         tx.add_subregion(&board.system, 0, &a)?;
-        let inner = board.memory.update(|tx| tx.add_subregion(&board.system, 0x1000, &b));
+        let inner = board
+            .memory
+            .update(|tx| tx.add_subregion(&board.system, 0x1000, &b));
         assert!(matches!(inner, Err(Error::NestedUpdate)));
         let space = board.memory.create_address_space("another", &board.system);
         assert!(matches!(space, Err(Error::NestedUpdate)));
@@ -54,7 +56,13 @@ fn an_ioeventfd_alone_replaces_no_range() {
     let log = Log::new();
     let (_l, _registration) = Recorder::new("L", 0, &log).with_nops().on(&board.space);
     board.update(|tx| tx.add_eventfd(&io, 0, 4, None, &notifier()));
-    log.heard(&["L.prepare", "L.begin", "L.region_nop 0-fff io@0", "L.eventfd_add 0/4", "L.commit"]);
+    log.heard(&[
+        "L.prepare",
+        "L.begin",
+        "L.region_nop 0-fff io@0",
+        "L.eventfd_add 0/4",
+        "L.commit",
+    ]);
 }
 
 /// E4, G9: everybody prepares and begins, by priority; then space by space in order of creation.
@@ -160,10 +168,18 @@ fn listeners_see_the_old_view_of_every_space_until_all_have_committed() {
     let (_l0, _r0) = Recorder::new("L0", 0, &log).on(&board.space);
     let (_l1, _r1) = Recorder::new("L1", 1, &log).on(&second);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    for callback in ["L0.prepare", "L0.region_add", "L0.commit", "L1.region_add", "L1.commit"] {
+    for callback in [
+        "L0.prepare",
+        "L0.region_add",
+        "L0.commit",
+        "L1.region_add",
+        "L1.commit",
+    ] {
         let (seen, first, second) = (Arc::clone(&seen), board.space.clone(), second.clone());
         log.run_at(callback, move || {
-            seen.lock().unwrap().push((first.view().len(), second.view().len()));
+            seen.lock()
+                .unwrap()
+                .push((first.view().len(), second.view().len()));
         });
     }
     board.update(|tx| {
@@ -197,7 +213,12 @@ fn a_listener_cannot_change_anything() {
             let another = Arc::new(Recorder::new("another", 0, &heard));
             note("register", space.register(another).map(drop));
             note("destroy", space.destroy().map(drop));
-            note("track", memory.global_dirty_log_start(flatview::GlobalDirty::LIMIT).map(drop));
+            note(
+                "track",
+                memory
+                    .global_dirty_log_start(flatview::GlobalDirty::LIMIT)
+                    .map(drop),
+            );
             note("sync", memory.global_dirty_log_sync(false));
             note("wait", first.wait());
             assert_eq!(heard.take(), [""; 0]);
@@ -207,7 +228,10 @@ fn a_listener_cannot_change_anything() {
         let nested = "an update of this memory already runs on this thread; updates do not nest";
         for (what, refusal) in refusals.lock().unwrap().iter() {
             match *what {
-                "wait" => assert!(refusal.starts_with("cannot wait for a receipt within"), "{refusal}"),
+                "wait" => assert!(
+                    refusal.starts_with("cannot wait for a receipt within"),
+                    "{refusal}"
+                ),
                 _ => assert_eq!(refusal, nested, "{what}"),
             }
         }
@@ -230,7 +254,10 @@ fn a_listener_may_look_and_may_make_regions() {
     log.run_at("L.region_add", move || {
         assert_eq!(moved.state().unwrap().address, 0x4000, "the tree is the new one");
         assert_eq!(system.subregions().unwrap().len(), 1);
-        assert!(memory.find(&system, 0x4000, 1).unwrap().is_none(), "the view is not");
+        assert!(
+            memory.find(&system, 0x4000, 1).unwrap().is_none(),
+            "the view is not"
+        );
         assert_eq!(memory.address_spaces().len(), 1);
         *out.lock().unwrap() = Some(memory.region("made").container(0x10));
     });
@@ -272,14 +299,20 @@ fn change_everything(board: &Board, regions: &[Region; 3]) -> impl FnOnce(&mut f
 #[test]
 fn a_closure_that_fails_or_panics_leaves_no_trace() {
     let board = Board::new();
-    let regions = [board.io("a", 0x2000), board.io("b", 0x2000), board.ram("ram", 0x1000)];
+    let regions = [
+        board.io("a", 0x2000),
+        board.io("b", 0x2000),
+        board.ram("ram", 0x1000),
+    ];
     for (place, region) in (0..).zip(&regions) {
         board.map(&board.system, place * 0x1000, region);
     }
     let log = Log::new();
     let (_l, _registration) = Recorder::new("L", 0, &log).with_nops().on(&board.space);
     let picture = || {
-        let states = regions.each_ref().map(|region| format!("{:?}", region.state().unwrap()));
+        let states = regions
+            .each_ref()
+            .map(|region| format!("{:?}", region.state().unwrap()));
         (states, children(&board.system), lines(&board.space.view()))
     };
     let before = picture();
@@ -446,9 +479,14 @@ fn a_wait_ends_when_the_last_reader_lets_go() {
             receipt.wait().unwrap();
             waited.send(()).unwrap();
         });
-        assert!(wait_is_over.recv_timeout(Duration::from_millis(20)).is_err(), "a reader looks");
+        assert!(
+            wait_is_over.recv_timeout(Duration::from_millis(20)).is_err(),
+            "a reader looks"
+        );
         go.send(()).unwrap();
-        wait_is_over.recv_timeout(Duration::from_secs(60)).expect("nobody looks any more");
+        wait_is_over
+            .recv_timeout(Duration::from_secs(60))
+            .expect("nobody looks any more");
         waits.join().unwrap();
         reads.join().unwrap();
     }
@@ -488,7 +526,11 @@ impl MemoryRegionOps for Device {
 impl Drop for Device {
     fn drop(&mut self) {
         let memory: Option<Memory> = self.memory.upgrade();
-        let worked = memory.map(|memory| memory.update(|tx| tx.del_subregion(&self.bus, &self.other)).is_ok());
+        let worked = memory.map(|memory| {
+            memory
+                .update(|tx| tx.del_subregion(&self.bus, &self.other))
+                .is_ok()
+        });
         *self.worked.lock().unwrap() = worked;
     }
 }

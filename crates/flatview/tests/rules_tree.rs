@@ -29,7 +29,13 @@ fn add_subregion_maps_at_priority_zero_and_overlap_is_no_error() {
 #[test]
 fn priorities_are_signed_and_use_all_32_bits() {
     let board = Board::new();
-    for (name, priority) in [("1", 1), ("max", i32::MAX), ("-1", -1), ("min", i32::MIN), ("0", 0)] {
+    for (name, priority) in [
+        ("1", 1),
+        ("max", i32::MAX),
+        ("-1", -1),
+        ("min", i32::MIN),
+        ("0", 0),
+    ] {
         board.overlap(&board.system, 0, &board.io(name, 0x1000), priority);
     }
     assert_eq!(children(&board.system), ["max", "1", "0", "-1", "min"]);
@@ -75,7 +81,10 @@ fn a_deleted_region_keeps_address_and_priority() {
     board.overlap(&board.system, 0x5000, &io, 3);
     board.unmap(&board.system, &io);
     let state = io.state().unwrap();
-    assert_eq!((state.address, state.priority, state.container), (0x5000, 3, None));
+    assert_eq!(
+        (state.address, state.priority, state.container),
+        (0x5000, 3, None)
+    );
     board.shows(&[]);
 }
 
@@ -117,7 +126,12 @@ fn a_disabled_region_takes_its_subtree_with_it_and_hides_nothing() {
         tx.add_subregion_overlap(&board.system, 0x1000, &leaf, 1)?;
         tx.add_subregion(&leaf, 0, &child)
     });
-    let all = ["0-fff below@0", "1000-1fff child@0", "2000-2fff leaf@1000", "3000-3fff below@3000"];
+    let all = [
+        "0-fff below@0",
+        "1000-1fff child@0",
+        "2000-2fff leaf@1000",
+        "3000-3fff below@3000",
+    ];
     board.shows(&all);
     board.update(|tx| tx.set_enabled(&leaf, false));
     board.shows(&["0-3fff below@0"]);
@@ -169,7 +183,11 @@ fn a_mapped_alias_counts_at_everything_it_leads_to() {
         tx.del_subregion(&board.system, &inner)?;
         tx.set_enabled(&outer, false)
     });
-    assert_eq!((counts(), mapped()), ([1, 1, 0], [true; 3]), "mapped says nothing about enabled");
+    assert_eq!(
+        (counts(), mapped()),
+        ([1, 1, 0], [true; 3]),
+        "mapped says nothing about enabled"
+    );
     board.unmap(&board.system, &outer);
     assert_eq!((counts(), mapped()), ([0; 3], [false; 3]));
 
@@ -200,14 +218,21 @@ fn memory_may_have_children_and_fills_the_gaps_between_them() {
     let bar = board.ram("bar", 0x4000);
     board.map(&board.system, 0x1_0000, &bar);
     board.map(&bar, 0x1000, &board.io("doorbell", 0x1000));
-    board.shows(&["10000-10fff bar@0", "11000-11fff doorbell@0", "12000-13fff bar@2000"]);
+    board.shows(&[
+        "10000-10fff bar@0",
+        "11000-11fff doorbell@0",
+        "12000-13fff bar@2000",
+    ]);
 }
 
 /// A device that knows whether it is still there.
 fn device(memory: &Memory, name: &str) -> (Region, Weak<Inert>) {
     let ops = Arc::new(Inert);
     let alive = Arc::downgrade(&ops);
-    (memory.region(name).io(0x1000, ops as Arc<dyn MemoryRegionOps>), alive)
+    (
+        memory.region(name).io(0x1000, ops as Arc<dyn MemoryRegionOps>),
+        alive,
+    )
 }
 
 /// B16, B17, B18, F13: no counting by hand; dropping a handle is right at any time.
@@ -226,7 +251,10 @@ fn whoever_shows_a_region_keeps_it() {
     let snapshot = board.space.view();
     let receipt = board.unmap(&board.system, &in_container);
     drop(in_container);
-    assert!(is_alive(&alive) && !receipt.is_quiesced(), "a view keeps what it shows");
+    assert!(
+        is_alive(&alive) && !receipt.is_quiesced(),
+        "a view keeps what it shows"
+    );
     assert_eq!(line(snapshot.find(0).unwrap()), "0-fff in a container@0");
     drop(snapshot);
     receipt.wait().unwrap();
@@ -283,7 +311,11 @@ fn a_container_dropped_in_a_transaction_gives_its_children_up_at_once() {
 /// B17, B18: dropping the machine leaves nothing, whoever still has a handle to it.
 #[test]
 fn a_dropped_memory_keeps_no_device() {
-    let Board { memory, system, space } = Board::new();
+    let Board {
+        memory,
+        system,
+        space,
+    } = Board::new();
     let (io, alive) = device(&memory, "io");
     let window = memory.region("window").alias(&io, 0, 0x1000).unwrap();
     memory
@@ -293,7 +325,11 @@ fn a_dropped_memory_keeps_no_device() {
         })
         .unwrap();
     drop((io, window, memory));
-    assert_eq!(space.view().len(), 2, "a space's last view stays for who still looks");
+    assert_eq!(
+        space.view().len(),
+        2,
+        "a space's last view stays for who still looks"
+    );
     drop((space, system));
     assert_eq!(alive.strong_count(), 0);
 }
@@ -334,11 +370,19 @@ fn find_looks_from_a_region_through_the_space_at_its_top() {
         (&bus, 0x4000, 0x1000, None),
         (&board.system, u64::MAX, 1, None),
     ] {
-        assert_eq!(find(region, offset, size).as_deref(), expected, "{}+{offset:x}", region.name());
+        assert_eq!(
+            find(region, offset, size).as_deref(),
+            expected,
+            "{}+{offset:x}",
+            region.name()
+        );
     }
     // All 2^64 bytes from the end of the space on: nothing, and no overflow.
     assert!(board.memory.find(&bus, u64::MAX, Size::MAX).unwrap().is_none());
-    assert!(matches!(board.memory.find(&bus, 0, 0), Err(Error::BadRange { size: 0, .. })));
+    assert!(matches!(
+        board.memory.find(&bus, 0, 0),
+        Err(Error::BadRange { size: 0, .. })
+    ));
 }
 
 /// B20: what only an alias shows is not found from the target; a tree that no space has as its top is not
@@ -359,7 +403,10 @@ fn find_follows_no_alias_upwards_and_sees_what_readers_see() {
 
     board.update(|tx| {
         tx.set_enabled(&window, false)?;
-        assert!(board.memory.find(&board.system, 0, 1).unwrap().is_some(), "nothing is published yet");
+        assert!(
+            board.memory.find(&board.system, 0, 1).unwrap().is_some(),
+            "nothing is published yet"
+        );
         Ok(())
     });
     assert!(board.memory.find(&board.system, 0, 1).unwrap().is_none());

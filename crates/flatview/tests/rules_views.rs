@@ -17,50 +17,108 @@ fn the_physical_root_is_the_first_region_that_adds_something() {
     type Shape = fn(&Board, &Region) -> Region;
     let shapes: [(&str, Shape, Option<&str>); 15] = [
         ("a leaf", |_, leaf| leaf.clone(), Some("leaf")),
-        ("a leaf with one child", |board, leaf| {
-            board.map(leaf, 0, &board.io("child", 0x1000));
-            leaf.clone()
-        }, Some("leaf")),
-        ("an alias of all of it", |board, leaf| board.alias("alias", leaf, 0, 0x1000), Some("leaf")),
-        ("an alias of more", |board, leaf| board.alias("alias", leaf, 0, Size::MAX), Some("leaf")),
-        ("an alias of less", |board, leaf| board.alias("alias", leaf, 0, 0xfff), Some("alias")),
-        ("an alias of the rest", |board, leaf| board.alias("alias", leaf, 1, 0xfff), Some("alias")),
-        ("an alias of an alias", |board, leaf| {
-            board.alias("outer", &board.alias("inner", leaf, 0, 0x1000), 0, 0x1000)
-        }, Some("leaf")),
-        ("an empty container", |board, _| board.container("empty", 0x1000), None),
-        ("one child", |board, leaf| {
-            let container = board.container("container", 0x1000);
-            board.map(&container, 0, leaf);
-            container
-        }, Some("leaf")),
-        ("one child that sticks out", |board, leaf| {
-            let container = board.container("container", 0xfff);
-            board.map(&container, 0, leaf);
-            container
-        }, Some("container")),
-        ("one child further up", |board, leaf| {
-            let container = board.container("container", 0x2000);
-            board.map(&container, 1, leaf);
-            container
-        }, Some("container")),
-        ("one enabled child of two", |board, leaf| {
-            let container = board.container("container", 0x1000);
-            board.map(&container, 0, &board.memory.region("off").enabled(false).container(1));
-            board.map(&container, 0, leaf);
-            container
-        }, Some("leaf")),
-        ("two children, one of which shows nothing", |board, leaf| {
-            let container = board.container("container", 0x1000);
-            board.map(&container, 0, &board.container("empty", 1));
-            board.map(&container, 0, leaf);
-            container
-        }, Some("container")),
-        ("disabled", |board, _| board.memory.region("off").enabled(false).container(1), None),
-        ("an alias of something disabled", |board, leaf| {
-            board.update(|tx| tx.set_enabled(leaf, false));
-            board.alias("alias", leaf, 0, 0x1000)
-        }, None),
+        (
+            "a leaf with one child",
+            |board, leaf| {
+                board.map(leaf, 0, &board.io("child", 0x1000));
+                leaf.clone()
+            },
+            Some("leaf"),
+        ),
+        (
+            "an alias of all of it",
+            |board, leaf| board.alias("alias", leaf, 0, 0x1000),
+            Some("leaf"),
+        ),
+        (
+            "an alias of more",
+            |board, leaf| board.alias("alias", leaf, 0, Size::MAX),
+            Some("leaf"),
+        ),
+        (
+            "an alias of less",
+            |board, leaf| board.alias("alias", leaf, 0, 0xfff),
+            Some("alias"),
+        ),
+        (
+            "an alias of the rest",
+            |board, leaf| board.alias("alias", leaf, 1, 0xfff),
+            Some("alias"),
+        ),
+        (
+            "an alias of an alias",
+            |board, leaf| board.alias("outer", &board.alias("inner", leaf, 0, 0x1000), 0, 0x1000),
+            Some("leaf"),
+        ),
+        (
+            "an empty container",
+            |board, _| board.container("empty", 0x1000),
+            None,
+        ),
+        (
+            "one child",
+            |board, leaf| {
+                let container = board.container("container", 0x1000);
+                board.map(&container, 0, leaf);
+                container
+            },
+            Some("leaf"),
+        ),
+        (
+            "one child that sticks out",
+            |board, leaf| {
+                let container = board.container("container", 0xfff);
+                board.map(&container, 0, leaf);
+                container
+            },
+            Some("container"),
+        ),
+        (
+            "one child further up",
+            |board, leaf| {
+                let container = board.container("container", 0x2000);
+                board.map(&container, 1, leaf);
+                container
+            },
+            Some("container"),
+        ),
+        (
+            "one enabled child of two",
+            |board, leaf| {
+                let container = board.container("container", 0x1000);
+                board.map(
+                    &container,
+                    0,
+                    &board.memory.region("off").enabled(false).container(1),
+                );
+                board.map(&container, 0, leaf);
+                container
+            },
+            Some("leaf"),
+        ),
+        (
+            "two children, one of which shows nothing",
+            |board, leaf| {
+                let container = board.container("container", 0x1000);
+                board.map(&container, 0, &board.container("empty", 1));
+                board.map(&container, 0, leaf);
+                container
+            },
+            Some("container"),
+        ),
+        (
+            "disabled",
+            |board, _| board.memory.region("off").enabled(false).container(1),
+            None,
+        ),
+        (
+            "an alias of something disabled",
+            |board, leaf| {
+                board.update(|tx| tx.set_enabled(leaf, false));
+                board.alias("alias", leaf, 0, 0x1000)
+            },
+            None,
+        ),
     ];
     for compat in [Compat::empty(), Compat::LOSSY_VIEW_ROOTS] {
         for (what, shape, expected) in &shapes {
@@ -120,7 +178,11 @@ fn marks_of_a_region_on_the_way_to_the_root_are_not_lost() {
                 let word = if lossy { "" } else { word };
                 shows(&space, &[&format!("0-fff ram@0{word}")]);
                 board.update(|tx| set(tx, marked, false));
-                assert_eq!(root_of(&space).as_deref(), Some("ram"), "found again without marks");
+                assert_eq!(
+                    root_of(&space).as_deref(),
+                    Some("ram"),
+                    "found again without marks"
+                );
             }
         }
     }
@@ -144,7 +206,10 @@ fn the_address_of_a_region_on_the_way_to_the_root_is_not_lost() {
         shows(&space, &[shown]);
         board.map(&devices, 0x1000, &board.ram("dimm1", 0x1000));
         // With two of them there is nothing to skip, and QEMU agrees.
-        shows(&space, &["100000000-100000fff dimm0@0", "100001000-100001fff dimm1@0"]);
+        shows(
+            &space,
+            &["100000000-100000fff dimm0@0", "100001000-100001fff dimm1@0"],
+        );
     }
 }
 
@@ -204,13 +269,19 @@ impl Bus {
     /// Sets the bus master bits of some devices in one update.
     fn enable(&self, which: &[(usize, bool)]) {
         self.board.update(|tx| {
-            which.iter().try_for_each(|&(master, on)| tx.set_enabled(&self.masters[master].1, on))
+            which
+                .iter()
+                .try_for_each(|&(master, on)| tx.set_enabled(&self.masters[master].1, on))
         });
     }
 
     #[track_caller]
     fn sees(&self, master: usize, anything: bool) {
-        let seen: &[&str] = if anything { &["0-fff ram@0", "8000-8fff io@0"] } else { &[] };
+        let seen: &[&str] = if anything {
+            &["0-fff ram@0", "8000-8fff io@0"]
+        } else {
+            &[]
+        };
         shows(self.space(master), seen);
     }
 }
@@ -298,7 +369,11 @@ fn a_dropped_space_is_in_nobodys_way() {
         }
         bus.sees(0, false);
         bus.sees(1, true);
-        assert_eq!(bus.board.memory.address_spaces().len(), 3, "`memory` and two bus masters");
+        assert_eq!(
+            bus.board.memory.address_spaces().len(),
+            3,
+            "`memory` and two bus masters"
+        );
     }
 }
 
@@ -318,8 +393,16 @@ fn ranges_merge_where_the_bytes_of_the_region_follow_on() {
         let board = Board::new();
         let all = board.io("all", Size::MAX);
         board.map(&board.system, 0, &board.alias("low", &all, offsets[0], 0x1000));
-        board.map(&board.system, 0x1000, &board.alias("high", &all, offsets[1], 0x1000));
-        assert_eq!(board.space.view().len(), if merges { 1 } else { 2 }, "{offsets:x?}");
+        board.map(
+            &board.system,
+            0x1000,
+            &board.alias("high", &all, offsets[1], 0x1000),
+        );
+        assert_eq!(
+            board.space.view().len(),
+            if merges { 1 } else { 2 },
+            "{offsets:x?}"
+        );
     }
     // Another region of the same block is another region, and a gap of one byte is a gap.
     let board = Board::new();
@@ -347,9 +430,17 @@ fn windows_side_by_side_merge_with_what_they_continue() {
     }
     board.shows(&["0-cffff pc.ram@0"]);
     board.update(|tx| tx.set_readonly(&windows[1], true));
-    board.shows(&["0-c3fff pc.ram@0", "c4000-c7fff pc.ram@c4000 ro", "c8000-cffff pc.ram@c8000"]);
+    board.shows(&[
+        "0-c3fff pc.ram@0",
+        "c4000-c7fff pc.ram@c4000 ro",
+        "c8000-cffff pc.ram@c8000",
+    ]);
     board.update(|tx| tx.set_readonly(&windows[2], true));
-    board.shows(&["0-c3fff pc.ram@0", "c4000-cbfff pc.ram@c4000 ro", "cc000-cffff pc.ram@cc000"]);
+    board.shows(&[
+        "0-c3fff pc.ram@0",
+        "c4000-cbfff pc.ram@c4000 ro",
+        "cc000-cffff pc.ram@cc000",
+    ]);
 }
 
 /// C40: everything about a range can be asked, and the walk can be ended at any range.
@@ -361,11 +452,17 @@ fn a_view_can_be_walked() {
     board.map(&board.system, 0x4000, &board.io("io", 0x1000));
     let view = board.space.view();
     let first = view.iter().next().unwrap();
-    assert_eq!((first.start(), first.last(), first.size()), (0, 0x7ff, Size::from(0x800)));
+    assert_eq!(
+        (first.start(), first.last(), first.size()),
+        (0, 0x7ff, Size::from(0x800))
+    );
     assert_eq!((first.region(), first.offset_in_region()), (&rom, 0x800));
     assert!(first.is_readonly() && first.is_romd());
     assert!(!first.is_nonvolatile() && !first.is_unmergeable());
-    let found = view.iter().find(|range| range.region().name() == "io").map(|range| range.start());
+    let found = view
+        .iter()
+        .find(|range| range.region().name() == "io")
+        .map(|range| range.start());
     assert_eq!((found, view.iter().len()), (Some(0x4000), 2));
     assert_eq!(format!("{first:?}"), "0x0-0x7ff rom@0x800 readonly");
 }
@@ -383,7 +480,10 @@ fn a_view_does_not_change_under_who_looks_at_it() {
     board.update(|tx| tx.set_address(&io, 0x8000));
     assert_eq!(lines(&view), ["0-fff io@0"]);
     assert_eq!(lines(&copy), ["0-fff io@0"]);
-    assert!(reader.find(0).is_none(), "a reader takes the newest view at each look");
+    assert!(
+        reader.find(0).is_none(),
+        "a reader takes the newest view at each look"
+    );
     assert!(reader.find(0x8000).is_some());
     assert_eq!(reader.address_space(), &board.space);
 }

@@ -25,7 +25,11 @@ use support::{Board, Log, Recorder, children, notifier, share_a_view, shows};
 //  B terminates:   [CCCCCCCCCCCC][DDDDD][BBBBB][EEEEE][BBBBB]
 fn documented_overlap(board: &Board, b: &Region) {
     let a = board.container("A", 0x8000);
-    let (c, d, e) = (board.io("C", 0x6000), board.io("D", 0x1000), board.io("E", 0x1000));
+    let (c, d, e) = (
+        board.io("C", 0x6000),
+        board.io("D", 0x1000),
+        board.io("E", 0x1000),
+    );
     board.update(|tx| {
         tx.add_subregion(&board.system, 0, &a)?;
         tx.add_subregion_overlap(&a, 0x2000, b, 2)?;
@@ -211,7 +215,10 @@ fn ab8_neighbours_merge_only_if_nobody_could_tell() {
         Case {
             what: "both readonly",
             offsets: [0, 0x1000],
-            marks: [|tx, low| tx.set_readonly(low, true), |tx, high| tx.set_readonly(high, true)],
+            marks: [
+                |tx, low| tx.set_readonly(low, true),
+                |tx, high| tx.set_readonly(high, true),
+            ],
             shows: &["0-1fff r@0 ro"],
         },
         Case {
@@ -235,7 +242,10 @@ fn ab8_neighbours_merge_only_if_nobody_could_tell() {
         Case {
             what: "both unmergeable",
             offsets: [0, 0x1000],
-            marks: [|tx, low| tx.set_unmergeable(low, true), |tx, high| tx.set_unmergeable(high, true)],
+            marks: [
+                |tx, low| tx.set_unmergeable(low, true),
+                |tx, high| tx.set_unmergeable(high, true),
+            ],
             shows: &["0-fff r@0 unmergeable", "1000-1fff r@1000 unmergeable"],
         },
         Case {
@@ -289,7 +299,10 @@ fn ab9_spaces_that_see_the_same_share_the_view() {
     let second = board.io("second", 0x1000);
     board.map(&c, 0x8000, &second);
     assert_eq!(master.view().root(), Some(&c));
-    shows(&master, &["0-fff ram@0", "4000-4fff mmio@0", "8000-8fff second@0"]);
+    shows(
+        &master,
+        &["0-fff ram@0", "4000-4fff mmio@0", "8000-8fff second@0"],
+    );
     board.shows(&["0-fff ram@0", "4000-4fff mmio@0"]);
 }
 
@@ -332,9 +345,8 @@ fn ab10_deletions_come_before_additions_and_priorities_turn_round_in_between() {
 }
 
 fn two_listeners(board: &Board, log: &Arc<Log>) -> [(Arc<Recorder>, flatview::Registration); 2] {
-    [("L0", 0), ("L10", 10)].map(|(name, priority)| {
-        Recorder::new(name, priority, log).with_nops().on(&board.space)
-    })
+    [("L0", 0), ("L10", 10)]
+        .map(|(name, priority)| Recorder::new(name, priority, log).with_nops().on(&board.space))
 }
 
 #[test]
@@ -403,7 +415,10 @@ fn ab11_tracking_all_of_memory_tells_everybody_then_every_range_of_memory() {
     let log = Log::new();
     let _listeners = two_listeners(&board, &log);
 
-    board.memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
+    board
+        .memory
+        .global_dirty_log_start(GlobalDirty::MIGRATION)
+        .unwrap();
     log.heard(&[
         "L0.log_global_start",
         "L10.log_global_start",
@@ -458,7 +473,11 @@ fn ab12_a_pam_window_splits_the_option_rom_and_heals_it() {
     // A CPU looks through a container that will also hold SMRAM: a view of its own, which shows the same.
     let cpu_root = board.container("memory", flatview::Size::MAX);
     let smram = memory.region("smram").enabled(true).container(0);
-    board.map(&cpu_root, 0, &board.alias("memory", &board.system, 0, flatview::Size::MAX));
+    board.map(
+        &cpu_root,
+        0,
+        &board.alias("memory", &board.system, 0, flatview::Size::MAX),
+    );
     board.overlap(&cpu_root, 0, &smram, 10);
     let cpu = board.look_at("cpu-memory-0", &cpu_root);
     assert!(!share_a_view(&cpu, &board.space));
@@ -520,7 +539,13 @@ fn ab16_ioeventfds_sort_by_address_length_value_and_notifier() {
         tx.add_eventfd(&mr, 0, 4, Some(5), &e1)?;
         tx.add_eventfd(&mr, 0, 0, None, &e3)
     });
-    let order: Vec<_> = mr.state().unwrap().ioeventfds.iter().map(|one| one.notifier.clone()).collect();
+    let order: Vec<_> = mr
+        .state()
+        .unwrap()
+        .ioeventfds
+        .iter()
+        .map(|one| one.notifier.clone())
+        .collect();
     assert_eq!(order, [e3.clone(), e1.clone(), e2.clone()]);
     log.heard(&[
         "L0.prepare",
@@ -533,7 +558,13 @@ fn ab16_ioeventfds_sort_by_address_length_value_and_notifier() {
 
     // Exact matching instead of I5: deleting the one for any length takes that one and no other.
     board.update(|tx| tx.del_eventfd(&mr, 0, 0, None, &e3));
-    let left: Vec<_> = mr.state().unwrap().ioeventfds.iter().map(|one| one.datamatch).collect();
+    let left: Vec<_> = mr
+        .state()
+        .unwrap()
+        .ioeventfds
+        .iter()
+        .map(|one| one.datamatch)
+        .collect();
     assert_eq!(left, [Some(5), Some(6)]);
     log.heard(&["L0.prepare", "L0.begin", "L0.eventfd_del 1000/0", "L0.commit"]);
 }

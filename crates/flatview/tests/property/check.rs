@@ -33,7 +33,11 @@ impl World {
                 "{} believes {belief:x?}, shown is {picture:x?}",
                 listening.listener.name
             );
-            assert_eq!(belief.global, self.machine.global_dirty != 0, "P13");
+            assert_eq!(
+                listening.listener.is_tracking(),
+                self.machine.global_dirty != 0,
+                "P13"
+            );
             assert!(!listening.listener.is_in_batch());
         }
     }
@@ -236,10 +240,10 @@ impl World {
         let (&at, &how) = faults.first_key_value().expect("it was told to");
         self.check_error(error, *who, call, how);
         self.note(format!("failed {}", call.name()));
-        assert_eq!(
-            calls[..=at],
-            expected[..=at],
-            "until the failure all goes as ever"
+        same_calls(
+            &calls[..=at],
+            &expected[..=at],
+            "until the failure all goes as ever",
         );
         for listening in &self.listeners {
             let hearer = listening.listener.hearer;
@@ -249,21 +253,25 @@ impl World {
             };
             let heard = of_it(&expected[..=at]);
             let then = Self::after_failure(&heard, *who == hearer.number, hearer.queues);
-            assert_eq!(
-                of_it(&calls),
-                [heard, then].concat(),
-                "listener {} when {call:?} of {who} failed",
-                hearer.number
-            );
+            let expected = [heard, then].concat();
+            let who = hearer.number;
+            let numbered = |calls: Vec<Call>| calls.into_iter().map(|call| (who, call)).collect::<Vec<_>>();
+            let what = format!("when {call:?} of {} failed", failed[0].0);
+            same_calls(&numbered(of_it(&calls)), &numbered(expected), &what);
         }
     }
 
     /// What a listener hears after a failure: the inverse of the batch, and that tracking does not begin.
     pub(crate) fn after_failure(heard: &[Call], failed: bool, queues: bool) -> Vec<Call> {
-        let started = heard.first() == Some(&Call::GlobalStart);
-        let batch = if started { &heard[1..] } else { heard };
-        let mut calls = taking_back(batch, failed && !batch.is_empty(), queues);
-        if started && !(failed && batch.is_empty()) {
+        let start = heard.iter().position(|call| *call == Call::GlobalStart);
+        let batch: Vec<Call> = heard
+            .iter()
+            .filter(|call| **call != Call::GlobalStart)
+            .cloned()
+            .collect();
+        let failed_to_start = failed && heard.last() == Some(&Call::GlobalStart);
+        let mut calls = taking_back(&batch, failed && !failed_to_start, queues);
+        if start.is_some() && !failed_to_start {
             calls.push(Call::GlobalStop);
         }
         calls
@@ -426,5 +434,20 @@ impl World {
         let outcome = self.outcome();
         let after = std::mem::replace(&mut self.machine, before);
         (after, outcome)
+    }
+}
+
+/// Compares what was heard with what should have been; says where they part.
+pub(crate) fn same_calls(heard: &[(usize, Call)], expected: &[(usize, Call)], what: &str) {
+    if heard != expected {
+        let at = heard.iter().zip(expected).take_while(|(a, b)| a == b).count();
+        panic!(
+            "{what}: call {at} was {:x?}, not {:x?}; before it {:x?}; {} calls, not {}",
+            heard.get(at),
+            expected.get(at),
+            at.checked_sub(1).and_then(|before| heard.get(before)),
+            heard.len(),
+            expected.len()
+        );
     }
 }

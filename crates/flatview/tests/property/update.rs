@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use flatview::{Error, Receipt, Size, Transaction};
 
+use crate::check::same_calls;
 use crate::events::{self, Call, Change};
 use crate::generate::{Ending, Fault, NewRegion, Verb};
 use crate::listener::Failure;
@@ -102,7 +103,7 @@ impl World {
         self.succeeded(receipt, pictures);
         self.forget_leaving(&leaving);
         assert_eq!(self.stage().failed, [], "a callback failed, the update did not");
-        assert_eq!(self.take_calls(), expected);
+        same_calls(&self.take_calls(), &expected, "a commit (G2 to G8)");
         self.note_what_is_shown(&expected);
     }
 
@@ -164,9 +165,10 @@ impl World {
             .checked_sub(farewell.len())
             .expect("all were called");
         let last = stage.calls.split_off(before);
-        assert_eq!(
-            last, farewell,
-            "who leaves within an update does so when it is over (F9)"
+        same_calls(
+            &last,
+            &farewell,
+            "who leaves within an update does so when it is over (F9)",
         );
     }
 

@@ -135,12 +135,7 @@ pub(crate) fn lines(view: &FlatView) -> Vec<String> {
 /// Asserts what an address space shows, range by range.
 #[track_caller]
 pub(crate) fn shows(space: &AddressSpace, expected: &[&str]) {
-    assert_eq!(
-        lines(&space.view()),
-        expected,
-        "what `{}` shows",
-        space.name()
-    );
+    assert_eq!(lines(&space.view()), expected, "what `{}` shows", space.name());
 }
 
 /// Whether two spaces have one view between them, not two that are equal (rule C31).

@@ -237,7 +237,10 @@ impl Recorder {
     }
 
     fn mistake(&self, what: &str) {
-        self.log.lock().lines.push(format!("{} MISTAKE: {what}", self.name));
+        self.log
+            .lock()
+            .lines
+            .push(format!("{} MISTAKE: {what}", self.name));
     }
 
     fn set_log(&self, range: &FlatRange, new: DirtyClients) {
@@ -254,7 +257,12 @@ impl Recorder {
     }
 
     fn expect(&self, range: &FlatRange) {
-        let known = self.state().picture.ranges.get(&range.start()).map(|(known, _)| known == range);
+        let known = self
+            .state()
+            .picture
+            .ranges
+            .get(&range.start())
+            .map(|(known, _)| known == range);
         if known != Some(true) {
             self.mistake(&format!("no such range: {range:?}"));
         }
@@ -276,7 +284,9 @@ impl Recorder {
 
 /// `1000/4=5`: address, length, value.
 fn eventfd_text(eventfd: &IoEventFd) -> String {
-    let value = eventfd.datamatch.map_or(String::new(), |value| format!("={value:x}"));
+    let value = eventfd
+        .datamatch
+        .map_or(String::new(), |value| format!("={value:x}"));
     format!("{:x}/{}{value}", eventfd.address, eventfd.size)
 }
 
@@ -372,7 +382,12 @@ impl MemoryListener for Recorder {
         old: DirtyClients,
         new: DirtyClients,
     ) -> ListenerResult {
-        let masks = format!("{} {}->{}", range_text(section.range().range()), old.bits(), new.bits());
+        let masks = format!(
+            "{} {}->{}",
+            range_text(section.range().range()),
+            old.bits(),
+            new.bits()
+        );
         self.note("log_start", &masks)?;
         self.set_log(section, new);
         Ok(())
@@ -384,7 +399,12 @@ impl MemoryListener for Recorder {
         old: DirtyClients,
         new: DirtyClients,
     ) -> ListenerResult {
-        let masks = format!("{} {}->{}", range_text(section.range().range()), old.bits(), new.bits());
+        let masks = format!(
+            "{} {}->{}",
+            range_text(section.range().range()),
+            old.bits(),
+            new.bits()
+        );
         self.note("log_stop", &masks)?;
         self.set_log(section, new);
         Ok(())
