@@ -6,6 +6,7 @@
 //! | listener | what it keeps | how it follows the map |
 //! |---|---|---|
 //! | [`RecordingListener`] | every callback, for tests; it can fail on demand | takes note |
+//! | [`LoggingListener`] | nothing; every callback becomes a [`tracing`] event | tells |
 //!
 //! # Which way for yours
 //!
@@ -47,8 +48,10 @@
 
 #[cfg(test)]
 mod fixture;
+mod logging;
 mod record;
 mod recording;
 
+pub use logging::LoggingListener;
 pub use record::{Callback, Detail, Record, SectionRecord};
 pub use recording::{EventLog, InjectedFailure, RecordingListener};
