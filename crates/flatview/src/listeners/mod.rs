@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`RecordingListener`] | every callback, for tests; it can fail on demand | takes note |
 //! | [`LoggingListener`] | nothing; every callback becomes a [`tracing`] event | tells |
+//! | [`VhostListener`] | the memory table of a vhost device (rules X1 to X5) | decides in `prepare`, acts in `commit` |
 //!
 //! # Which way for yours
 //!
@@ -48,10 +49,16 @@
 
 #[cfg(test)]
 mod fixture;
+mod host;
 mod logging;
 mod record;
 mod recording;
+mod vhost;
+mod vhost_table;
 
+pub use host::HostMemory;
 pub use logging::LoggingListener;
 pub use record::{Callback, Detail, Record, SectionRecord};
 pub use recording::{EventLog, InjectedFailure, RecordingListener};
+pub use vhost::{VhostBackend, VhostError, VhostListener, VhostRing};
+pub use vhost_table::VhostMemoryRegion;
