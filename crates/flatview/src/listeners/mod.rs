@@ -8,6 +8,7 @@
 //! | [`RecordingListener`] | every callback, for tests; it can fail on demand | takes note |
 //! | [`LoggingListener`] | nothing; every callback becomes a [`tracing`] event | tells |
 //! | [`VhostListener`] | the memory table of a vhost device (rules X1 to X5) | decides in `prepare`, acts in `commit` |
+//! | [`VfioListener`] | the DMA mappings of a VFIO container (rules X7 to X10) | acts at once, takes back in `abort` |
 //!
 //! # Which way for yours
 //!
@@ -47,18 +48,22 @@
 //! # Ok::<(), flatview::Error>(())
 //! ```
 
+mod dma;
 #[cfg(test)]
 mod fixture;
 mod host;
 mod logging;
 mod record;
 mod recording;
+mod vfio;
 mod vhost;
 mod vhost_table;
 
+pub use dma::{DmaMapper, DmaMapping};
 pub use host::HostMemory;
 pub use logging::LoggingListener;
 pub use record::{Callback, Detail, Record, SectionRecord};
 pub use recording::{EventLog, InjectedFailure, RecordingListener};
+pub use vfio::{VfioError, VfioListener};
 pub use vhost::{VhostBackend, VhostError, VhostListener, VhostRing};
 pub use vhost_table::VhostMemoryRegion;
