@@ -9,6 +9,7 @@
 //! | [`LoggingListener`] | nothing; every callback becomes a [`tracing`] event | tells |
 //! | [`VhostListener`] | the memory table of a vhost device (rules X1 to X5) | decides in `prepare`, acts in `commit` |
 //! | [`VfioListener`] | the DMA mappings of a VFIO container (rules X7 to X10) | acts at once, takes back in `abort` |
+//! | [`GuestMemoryDump`] | the RAM that a dump would write (rule X15) | joins, looks, leaves |
 //!
 //! # Which way for yours
 //!
@@ -49,6 +50,7 @@
 //! ```
 
 mod dma;
+mod dump;
 #[cfg(test)]
 mod fixture;
 mod host;
@@ -60,6 +62,7 @@ mod vhost;
 mod vhost_table;
 
 pub use dma::{DmaMapper, DmaMapping};
+pub use dump::{GuestMemoryDump, GuestPhysBlock};
 pub use host::HostMemory;
 pub use logging::LoggingListener;
 pub use record::{Callback, Detail, Record, SectionRecord};
