@@ -12,10 +12,16 @@
 mod consumers;
 #[path = "listeners/failing.rs"]
 mod failing;
+#[path = "listeners/following.rs"]
+mod following;
 #[path = "listeners/joining.rs"]
 mod joining;
 #[path = "listeners/machine.rs"]
 mod machine;
+#[path = "listeners/models.rs"]
+mod models;
+#[path = "listeners/walk.rs"]
+mod walk;
 
 use std::sync::Arc;
 
