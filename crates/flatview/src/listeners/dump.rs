@@ -31,7 +31,7 @@ pub struct GuestPhysBlock {
 /// anyway and may be large. QEMU looks for the mark of the latter in the wrong place and dumps its NVDIMMs
 /// (rule D6); that is not copied.
 ///
-/// A space that is only to be looked at has a [view](AddressSpace::view), too, with no update in between.
+/// The same can be read off the space's [view](AddressSpace::view), without waiting for an update that runs.
 ///
 /// ```
 /// use flatview::listeners::GuestMemoryDump;

@@ -100,6 +100,9 @@ pub enum VhostError {
 /// Neighbours of one region that are contiguous in the process are one entry, unless one is unmergeable
 /// (rule X3). What is read-only through an alias is left out as well; QEMU only leaves out ROM (rule D2).
 ///
+/// IOMMU regions are not in the table: a device behind one hears of translations in another way (rule X6),
+/// which comes with notifiers in a later release.
+///
 /// The RAM blocks that the table shows are kept alive until the backend has taken one without them.
 ///
 /// ```
