@@ -12,6 +12,7 @@ mod error;
 mod ioeventfd;
 mod iommu;
 pub mod listener;
+pub mod listeners;
 mod listening;
 mod memory;
 pub mod mtree;
