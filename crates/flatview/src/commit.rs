@@ -64,7 +64,7 @@ impl Shared {
             guard
                 .garbage()
                 .regions
-                .append(&mut tree.remove_dropped(self.dropped_regions.take()));
+                .append(&mut tree.remove_dropped(self.home.take_dropped()));
             if tree.journal().is_clean() {
                 guard.garbage().journals.push(tree.take_journal());
                 drop(tree);

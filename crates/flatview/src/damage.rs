@@ -94,7 +94,7 @@ impl Spread<'_> {
                     range,
                 });
             }
-            for alias in node.seen_through.iter().copied().filter(visible) {
+            for alias in node.seen_through().iter().copied().filter(visible) {
                 let offset = i128::from(self.tree.node(alias).attributes.alias_offset);
                 if let Some(range) = shifted(range, -offset) {
                     self.todo.push(Damage { region: alias, range });

@@ -12,8 +12,10 @@ mod error;
 mod ioeventfd;
 mod iommu;
 pub mod listener;
+pub mod listeners;
 mod listening;
 mod memory;
+pub mod mtree;
 mod primitive;
 mod publish;
 #[cfg(all(test, loom))]
@@ -44,6 +46,7 @@ pub use listener::{
     ViewChange,
 };
 pub use memory::{Memory, WeakMemory};
+pub use mtree::{Mtree, MtreeFlat};
 pub use ram::RamBlock;
 pub use reader::Reader;
 pub use receipt::Receipt;

@@ -139,6 +139,9 @@ pub trait MemoryListener: Send + Sync {
     }
 
     /// The callbacks of a commit are over. `view` is the whole new view, which readers see next.
+    ///
+    /// Nothing was prepared for two kinds of commit, which cannot be refused: one that takes another one back,
+    /// and the one with which a listener leaves.
     fn commit(&self, view: &FlatView) -> ListenerResult {
         Ok(())
     }

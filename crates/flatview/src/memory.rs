@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::primitive::{Mutex, MutexGuard};
 use crate::publish::{Retired, Unused};
 use crate::receipt::Receipt;
-use crate::region::{Backing, DropQueue, Region, RegionBuilder};
+use crate::region::{Backing, Home, Region, RegionBuilder};
 use crate::registry::{ListenerEntry, Registry, ViewSlot};
 use crate::space::AddressSpace;
 use crate::transaction::Transaction;
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     updating: Updating,
     pub(crate) tree: Mutex<Tree>,
     pub(crate) registry: Mutex<Registry>,
-    pub(crate) dropped_regions: Arc<DropQueue>,
+    pub(crate) home: Arc<Home>,
     pub(crate) retired: Arc<Retired<FlatView>>,
 }
 
@@ -158,7 +158,7 @@ impl Shared {
     /// lock is held.
     pub(crate) fn take_out_dropped(&self) {
         loop {
-            let dropped = self.dropped_regions.take();
+            let dropped = self.home.take_dropped();
             if dropped.is_empty() {
                 return;
             }
@@ -172,13 +172,7 @@ impl Shared {
         self.take_out_dropped();
         let attributes = builder.attributes;
         self.tree.lock().insert(attributes, |id| {
-            Region::new(
-                id,
-                Arc::downgrade(self),
-                Arc::clone(&self.dropped_regions),
-                builder,
-                backing,
-            )
+            Region::new(id, Arc::clone(&self.home), builder, backing)
         })
     }
 }
@@ -196,14 +190,14 @@ impl Memory {
     /// An empty memory that copies the given bugs of QEMU.
     pub fn with_compat(compat: Compat) -> Memory {
         Memory(Arc::new(MemoryInner {
-            shared: Arc::new(Shared {
+            shared: Arc::new_cyclic(|shared| Shared {
                 updating: Updating {
                     lock: Mutex::new(()),
                     thread: AtomicU64::new(0),
                 },
                 tree: Mutex::new(Tree::new(compat)),
                 registry: Mutex::new(Registry::new()),
-                dropped_regions: Arc::new(DropQueue::new()),
+                home: Arc::new(Home::new(shared.clone())),
                 retired: Arc::new(Retired::new()),
             }),
         }))

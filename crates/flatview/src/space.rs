@@ -192,7 +192,7 @@ impl AddressSpace {
         }
     }
 
-    fn shared(&self) -> Result<Arc<Shared>, Error> {
+    pub(crate) fn shared(&self) -> Result<Arc<Shared>, Error> {
         self.0.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
             what: self.name().into(),
         })

@@ -5,34 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
-use flatview::{DirtyClients, Error, RamBlock, Region, RegionState, Transaction};
-use support::{Board, Inert, Log, Recorder};
-
-type Setter = fn(&mut Transaction<'_>, &Region, bool) -> Result<(), Error>;
-
-struct Attribute {
-    word: &'static str,
-    set: Setter,
-    get: fn(&RegionState) -> bool,
-}
-
-const ATTRIBUTES: [Attribute; 3] = [
-    Attribute {
-        word: " ro",
-        set: |tx, region, on| tx.set_readonly(region, on),
-        get: |state| state.readonly,
-    },
-    Attribute {
-        word: " nv",
-        set: |tx, region, on| tx.set_nonvolatile(region, on),
-        get: |state| state.nonvolatile,
-    },
-    Attribute {
-        word: " unmergeable",
-        set: |tx, region, on| tx.set_unmergeable(region, on),
-        get: |state| state.unmergeable,
-    },
-];
+use flatview::{DirtyClients, RamBlock, Region};
+use support::{Board, Inert, Log, MARKS, Mark, Recorder};
 
 /// D1, D2, D3, D6, D7: on any kind; the range says so, whoever has to obey.
 #[test]
@@ -56,7 +30,7 @@ fn attributes_can_be_set_on_a_region_of_any_kind() {
     for region in &kinds {
         board.map(&board.system, 0, region);
         let plain = support::lines(&board.space.view());
-        for Attribute { word, set, get } in ATTRIBUTES {
+        for Mark { word, set, get } in MARKS {
             board.update(|tx| set(tx, region, true));
             assert!(get(&region.state().unwrap()));
             board.shows(&[&format!("{}{word}", plain[0])]);
@@ -78,7 +52,7 @@ fn a_changed_attribute_replaces_the_range() {
     board.map(&board.system, 0x1000, &io);
     let log = Log::new();
     let (_l, _registration) = Recorder::new("L", 0, &log).on(&board.space);
-    for Attribute { word, set, .. } in ATTRIBUTES {
+    for Mark { word, set, .. } in MARKS {
         let marked = format!("1000-1fff io@0{word}");
         board.update(|tx| set(tx, &io, true));
         log.heard(&[

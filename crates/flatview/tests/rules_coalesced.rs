@@ -5,63 +5,24 @@ mod support;
 
 use std::sync::Arc;
 
-use flatview::{AddressRange, Region, Registration, Size};
-use support::{Board, Log, Recorder};
-
-/// A board, a region `io` of 0x1000 bytes mapped at 0x1000, and a listener.
-struct Scene {
-    board: Board,
-    io: Region,
-    log: Arc<Log>,
-    listener: Arc<Recorder>,
-    _registration: Registration,
-}
-
-impl Scene {
-    fn new() -> Scene {
-        let board = Board::new();
-        let io = board.io("io", 0x1000);
-        board.map(&board.system, 0x1000, &io);
-        let log = Log::new();
-        let (listener, registration) = Recorder::new("L", 0, &log).on(&board.space);
-        Scene {
-            board,
-            io,
-            log,
-            listener,
-            _registration: registration,
-        }
-    }
-
-    /// What is heard between `begin` and `commit`, in order.
-    #[track_caller]
-    fn hears(&self, expected: &[&str]) {
-        let heard = self.log.take();
-        let events: Vec<_> = heard.iter().filter_map(|line| line.strip_prefix("L.")).collect();
-        let frame = ["prepare", "begin", "commit"];
-        let events: Vec<_> = events
-            .into_iter()
-            .filter(|event| !frame.contains(event))
-            .collect();
-        assert_eq!(events, expected);
-    }
-}
+use flatview::{AddressRange, Region, Size};
+use support::{Board, Listening, Log, Recorder};
 
 /// The coalesced parts of a region, as offsets.
 fn parts(region: &Region) -> Vec<(u64, u64)> {
-    let parts = region.state().unwrap().coalesced;
+    let parts = region.state().expect("the memory is there").coalesced;
     parts.iter().map(|part| (part.start(), part.last())).collect()
 }
 
 /// J1: all of it, and nothing else.
 #[test]
 fn set_coalescing_replaces_what_there_was_by_all_of_the_region() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_coalescing(io, 0x10, 0x10));
-    scene.hears(&["coalesced_io_add 1010-101f"]);
+    scene.heard(&["coalesced_io_add 1010-101f"]);
     board.update(|tx| tx.set_coalescing(io));
-    scene.hears(&["coalesced_io_del 1010-101f", "coalesced_io_add 1000-1fff"]);
+    scene.heard(&["coalesced_io_del 1010-101f", "coalesced_io_add 1000-1fff"]);
     assert_eq!(parts(io), [(0, 0xfff)]);
 
     // QEMU asserts here.
@@ -73,8 +34,8 @@ fn set_coalescing_replaces_what_there_was_by_all_of_the_region() {
 /// J1: when that is refused, what there was stays.
 #[test]
 fn set_coalescing_of_a_region_without_bytes_changes_nothing() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_coalescing(io, 0x10, 0x10));
     board.update(|tx| {
         tx.set_size(io, 0)?;
@@ -91,8 +52,8 @@ fn set_coalescing_of_a_region_without_bytes_changes_nothing() {
 //  window onto io@0x18 at 8000:  [………]
 #[test]
 fn a_part_is_told_wherever_the_region_is_shown() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| {
         tx.add_subregion_overlap(&board.system, 0x1000, &board.io("lid", 0x14), 1)?;
         tx.add_subregion(&board.system, 0x8000, &board.alias("window", io, 0x18, 0x100))
@@ -100,7 +61,7 @@ fn a_part_is_told_wherever_the_region_is_shown() {
     scene.log.take();
     assert!(!io.state().unwrap().flush_coalesced);
     board.update(|tx| tx.add_coalescing(io, 0x10, 0x10));
-    scene.hears(&["coalesced_io_add 1014-101f", "coalesced_io_add 8000-8007"]);
+    scene.heard(&["coalesced_io_add 1014-101f", "coalesced_io_add 8000-8007"]);
     assert!(io.state().unwrap().flush_coalesced);
     assert_eq!(parts(io), [(0x10, 0x1f)]);
     assert_eq!(board.space.view().len(), 3, "no range was replaced for it");
@@ -109,30 +70,30 @@ fn a_part_is_told_wherever_the_region_is_shown() {
 /// J2, J3: in the order in which they were added.
 #[test]
 fn clear_coalescing_takes_every_part_back() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| {
         tx.add_coalescing(io, 0x40, 8)?;
         tx.add_coalescing(io, 0x10, 8)
     });
-    scene.hears(&["coalesced_io_add 1040-1047", "coalesced_io_add 1010-1017"]);
+    scene.heard(&["coalesced_io_add 1040-1047", "coalesced_io_add 1010-1017"]);
     board.update(|tx| tx.clear_coalescing(io));
-    scene.hears(&["coalesced_io_del 1040-1047", "coalesced_io_del 1010-1017"]);
+    scene.heard(&["coalesced_io_del 1040-1047", "coalesced_io_del 1010-1017"]);
     assert_eq!(parts(io), []);
     assert!(!io.state().unwrap().flush_coalesced);
     board.update(|tx| tx.clear_coalescing(io));
-    scene.hears(&[]);
+    scene.heard(&[]);
 }
 
 /// J2: what comes down to the same zone is one zone, for as long as any of it is there.
 #[test]
 fn a_zone_is_told_once_however_often_it_was_added() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     for _ in 0..2 {
         board.update(|tx| tx.add_coalescing(io, 0x10, 0x10));
     }
-    scene.hears(&["coalesced_io_add 1010-101f"]);
+    scene.heard(&["coalesced_io_add 1010-101f"]);
     // Two parts that differ only where a lid hides the difference.
     board.update(|tx| {
         tx.add_coalescing(io, 0x8, 0x18)?;
@@ -141,13 +102,13 @@ fn a_zone_is_told_once_however_often_it_was_added() {
     assert_eq!(scene.listener.others(), ["coalesced 1010-101f"]);
     scene.log.take();
     board.update(|tx| tx.clear_coalescing(io));
-    scene.hears(&["coalesced_io_del 1010-101f"]);
+    scene.heard(&["coalesced_io_del 1010-101f"]);
 }
 
 /// J4: a region without parts of its own can ask for the flush, too; one with parts keeps it.
 #[test]
 fn the_flush_mark_stays_while_a_region_has_parts() {
-    let Scene { board, io, .. } = &Scene::new();
+    let Listening { board, io, .. } = &Listening::new();
     let flushes = || io.state().unwrap().flush_coalesced;
     board.update(|tx| tx.set_flush_coalesced(io, true));
     assert!(flushes());
@@ -165,15 +126,15 @@ fn the_flush_mark_stays_while_a_region_has_parts() {
 /// J6: a part goes before its range goes and comes after its range comes.
 #[test]
 fn parts_go_with_their_range() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| {
         tx.add_coalescing(io, 0x10, 8)?;
         tx.add_coalescing(io, 0x20, 8)
     });
     scene.log.take();
     board.update(|tx| tx.set_address(io, 0x4000));
-    scene.hears(&[
+    scene.heard(&[
         "coalesced_io_del 1010-1017",
         "coalesced_io_del 1020-1027",
         "region_del 1000-1fff io@0",
@@ -183,7 +144,7 @@ fn parts_go_with_their_range() {
     ]);
     // A lid between the two: each half has its own.
     board.overlap(&board.system, 0x4018, &board.io("lid", 8), 1);
-    scene.hears(&[
+    scene.heard(&[
         "coalesced_io_del 4010-4017",
         "coalesced_io_del 4020-4027",
         "region_del 4000-4fff io@0",
@@ -198,7 +159,7 @@ fn parts_go_with_their_range() {
 /// J7: QEMU stops at the first part that a range does not show.
 #[test]
 fn who_joins_hears_of_every_part_that_is_shown() {
-    let Scene { board, io, .. } = &Scene::new();
+    let Listening { board, io, .. } = &Listening::new();
     board.update(|tx| {
         tx.add_coalescing(io, 0x10, 8)?;
         tx.add_coalescing(io, 0x20, 8)?;
@@ -249,8 +210,8 @@ fn ports_are_coalesced_like_memory() {
 /// B6, J2: a part that lies beyond the end of a region that has shrunk is told again when it grows.
 #[test]
 fn a_part_beyond_the_end_waits_for_the_region_to_grow() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_coalescing(io, 0x800, 8));
     board.update(|tx| tx.set_size(io, 0x804));
     assert_eq!(scene.listener.others(), ["coalesced 1800-1803"]);

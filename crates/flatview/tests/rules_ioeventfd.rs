@@ -8,51 +8,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flatview::{Error, EventNotifier, RamBlock, Region, Registration};
-use support::{Board, Inert, Log, Recorder, notifier};
+use flatview::{Error, EventNotifier, RamBlock};
+use support::{Inert, Listening, notifier};
 
-/// A board, a region `io` of 0x1000 bytes mapped at 0x1000, and a listener.
-struct Scene {
-    board: Board,
-    io: Region,
-    log: Arc<Log>,
-    listener: Arc<Recorder>,
-    _registration: Registration,
-}
-
-impl Scene {
-    fn new() -> Scene {
-        let board = Board::new();
-        let io = board.io("io", 0x1000);
-        board.map(&board.system, 0x1000, &io);
-        let log = Log::new();
-        let (listener, registration) = Recorder::new("L", 0, &log).on(&board.space);
-        Scene {
-            board,
-            io,
-            log,
-            listener,
-            _registration: registration,
-        }
-    }
-
-    /// What is heard of ioeventfds, in order.
-    #[track_caller]
-    fn hears(&self, expected: &[&str]) {
-        let heard = self.log.take();
-        assert!(!heard.iter().any(|line| line.contains("MISTAKE")), "{heard:#?}");
-        let events: Vec<_> = heard
-            .iter()
-            .filter_map(|line| line.strip_prefix("L.eventfd_"))
-            .collect();
-        assert_eq!(events, expected);
-    }
+/// What is heard of ioeventfds, in order, and nothing else but their ranges.
+#[track_caller]
+fn hears(scene: &Listening, expected: &[&str]) {
+    let heard = scene.log.take();
+    assert!(!heard.iter().any(|line| line.contains("MISTAKE")), "{heard:#?}");
+    let events: Vec<_> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("L.eventfd_"))
+        .collect();
+    assert_eq!(events, expected);
 }
 
 /// I1: on a region of any kind that is a range, whatever its state.
 #[test]
 fn any_region_can_have_ioeventfds() {
-    let Scene { board, io, .. } = &Scene::new();
+    let Listening { board, io, .. } = &Listening::new();
     let memory = &board.memory;
     let block = || RamBlock::unbacked(0x1000);
     let regions = [
@@ -78,8 +52,8 @@ fn any_region_can_have_ioeventfds() {
 /// I1, I2, I4, without I5: one is the same only if all of it is.
 #[test]
 fn what_is_deleted_is_exactly_what_was_added() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     let (one, other) = (notifier(), notifier());
     let all = [
         (0, 0, None, &one),
@@ -94,14 +68,17 @@ fn what_is_deleted_is_exactly_what_was_added() {
             tx.add_eventfd(io, offset, size, value, notifier)
         })
     });
-    scene.hears(&[
-        "add 1000/0",
-        "add 1000/4",
-        "add 1000/4",
-        "add 1000/4=0",
-        "add 1000/4=1",
-        "add 1004/4=1",
-    ]);
+    hears(
+        &scene,
+        &[
+            "add 1000/0",
+            "add 1000/4",
+            "add 1000/4",
+            "add 1000/4=0",
+            "add 1000/4=1",
+            "add 1004/4=1",
+        ],
+    );
     for (index, &(offset, size, value, notifier)) in all.iter().enumerate() {
         board.update(|tx| {
             let again = tx.add_eventfd(io, offset, size, value, notifier);
@@ -119,20 +96,23 @@ fn what_is_deleted_is_exactly_what_was_added() {
                     != (offset, size, value, notifier))
         );
     }
-    scene.hears(&[
-        "del 1000/0",
-        "del 1000/4",
-        "del 1000/4",
-        "del 1000/4=0",
-        "del 1000/4=1",
-        "del 1004/4=1",
-    ]);
+    hears(
+        &scene,
+        &[
+            "del 1000/0",
+            "del 1000/4",
+            "del 1000/4",
+            "del 1000/4=0",
+            "del 1000/4=1",
+            "del 1004/4=1",
+        ],
+    );
 }
 
 /// I6: QEMU stores the value in the device's byte order; here it is the device's value throughout.
 #[test]
 fn the_value_to_match_is_kept_as_given() {
-    let Scene { board, io, .. } = &Scene::new();
+    let Listening { board, io, .. } = &Listening::new();
     board.update(|tx| tx.add_eventfd(io, 0, 2, Some(0x1234_5678), &notifier()));
     assert_eq!(io.state().unwrap().ioeventfds[0].datamatch, Some(0x1234_5678));
 }
@@ -142,25 +122,28 @@ fn the_value_to_match_is_kept_as_given() {
 //  io @1000, a window onto io@800 at 8000
 #[test]
 fn ioeventfds_are_where_their_region_is_shown() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     let window = board.alias("window", io, 0x800, 0x100);
     board.update(|tx| {
         tx.add_eventfd(io, 0x10, 4, Some(1), &notifier())?;
         tx.add_eventfd(io, 0x810, 4, Some(2), &notifier())?;
         tx.add_subregion(&board.system, 0x8000, &window)
     });
-    scene.hears(&["add 1010/4=1", "add 1810/4=2", "add 8010/4=2"]);
+    hears(&scene, &["add 1010/4=1", "add 1810/4=2", "add 8010/4=2"]);
     board.update(|tx| tx.set_address(io, 0x4000));
-    scene.hears(&["del 1010/4=1", "del 1810/4=2", "add 4010/4=1", "add 4810/4=2"]);
+    hears(
+        &scene,
+        &["del 1010/4=1", "del 1810/4=2", "add 4010/4=1", "add 4810/4=2"],
+    );
     board.update(|tx| tx.set_alias_offset(&window, 0));
-    scene.hears(&["del 8010/4=2", "add 8010/4=1"]);
+    hears(&scene, &["del 8010/4=2", "add 8010/4=1"]);
     assert_eq!(
         scene.listener.others(),
         ["eventfd 4010/4=1", "eventfd 4810/4=2", "eventfd 8010/4=1"]
     );
     board.update(|tx| tx.set_enabled(io, false));
-    scene.hears(&["del 4010/4=1", "del 4810/4=2", "del 8010/4=1"]);
+    hears(&scene, &["del 4010/4=1", "del 4810/4=2", "del 8010/4=1"]);
 }
 
 /// I7: one that is partly hidden is there with its full length; one whose range is split counts once.
@@ -170,57 +153,57 @@ fn ioeventfds_are_where_their_region_is_shown() {
 //  lid:                   [ over the last 6 of them ]
 #[test]
 fn an_ioeventfd_is_there_while_any_byte_of_it_is_shown() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_eventfd(io, 0xff8, 8, None, &notifier()));
-    scene.hears(&["add 1ff8/8"]);
+    hears(&scene, &["add 1ff8/8"]);
     let lid = board.io("lid", 2);
     board.overlap(&board.system, 0x1ffe, &lid, 1);
-    scene.hears(&[]);
+    hears(&scene, &[]);
     // In the middle: io is shown on both sides, and so are both ends of the ioeventfd.
     board.update(|tx| tx.set_address(&lid, 0x1ffa));
-    scene.hears(&[]);
+    hears(&scene, &[]);
     assert_eq!(board.space.view().len(), 3);
     board.update(|tx| {
         tx.set_address(&lid, 0x1ff8)?;
         tx.set_size(&lid, 8)
     });
-    scene.hears(&["del 1ff8/8"]);
+    hears(&scene, &["del 1ff8/8"]);
     board.unmap(&board.system, &lid);
-    scene.hears(&["add 1ff8/8"]);
+    hears(&scene, &["add 1ff8/8"]);
 }
 
 /// I7: one for any length counts as one byte.
 #[test]
 fn an_ioeventfd_for_any_length_is_at_one_byte() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_eventfd(io, 0x10, 0, None, &notifier()));
-    scene.hears(&["add 1010/0"]);
+    hears(&scene, &["add 1010/0"]);
     let lid = board.io("lid", 1);
     board.overlap(&board.system, 0x1011, &lid, 1);
-    scene.hears(&[]);
+    hears(&scene, &[]);
     board.update(|tx| tx.set_address(&lid, 0x1010));
-    scene.hears(&["del 1010/0"]);
+    hears(&scene, &["del 1010/0"]);
 }
 
 /// I7: what would begin below address 0 cannot be told to anybody.
 #[test]
 fn an_ioeventfd_that_begins_before_the_space_is_not_there() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     board.update(|tx| tx.add_eventfd(io, 0, 8, None, &notifier()));
-    scene.hears(&["add 1000/8"]);
+    hears(&scene, &["add 1000/8"]);
     board.map(&board.system, 0, &board.alias("cut", io, 4, 0x100));
-    scene.hears(&[]);
+    hears(&scene, &[]);
     board.shows(&["0-ff io@4", "1000-1fff io@0"]);
 }
 
 /// I8, I9: what is gone comes before what is new, and what stays is not mentioned.
 #[test]
 fn only_the_difference_is_told_and_deletions_first() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     let notifiers = [notifier(), notifier(), notifier()];
     board.update(|tx| {
         (0..)
@@ -234,7 +217,10 @@ fn only_the_difference_is_told_and_deletions_first() {
         tx.del_eventfd(io, 8, 4, None, &notifiers[2])?;
         tx.add_eventfd(io, 8, 4, None, &notifiers[0])
     });
-    scene.hears(&["del 1000/4", "del 1008/4", "add 1000/4=1", "add 1008/4"]);
+    hears(
+        &scene,
+        &["del 1000/4", "del 1008/4", "add 1000/4=1", "add 1008/4"],
+    );
     // A change elsewhere, a change that comes to nothing, and a change of what is shown elsewhere.
     board.map(&board.system, 0x8000, &board.io("elsewhere", 0x1000));
     board.update(|tx| {
@@ -242,26 +228,29 @@ fn only_the_difference_is_told_and_deletions_first() {
         tx.add_eventfd(io, 4, 4, None, &notifiers[1])
     });
     board.overlap(&board.system, 0x1800, &board.io("lid", 0x100), 1);
-    scene.hears(&[]);
+    hears(&scene, &[]);
 }
 
 /// I8: two regions take each other's place.
 #[test]
 fn ioeventfds_of_regions_that_change_places_go_along() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     let other = board.io("other", 0x1000);
     board.update(|tx| {
         tx.add_subregion(&board.system, 0x2000, &other)?;
         tx.add_eventfd(io, 0, 4, Some(1), &notifier())?;
         tx.add_eventfd(&other, 0, 4, Some(2), &notifier())
     });
-    scene.hears(&["add 1000/4=1", "add 2000/4=2"]);
+    hears(&scene, &["add 1000/4=1", "add 2000/4=2"]);
     board.update(|tx| {
         tx.set_address(io, 0x2000)?;
         tx.set_address(&other, 0x1000)
     });
-    scene.hears(&["del 1000/4=1", "del 2000/4=2", "add 1000/4=2", "add 2000/4=1"]);
+    hears(
+        &scene,
+        &["del 1000/4=1", "del 2000/4=2", "add 1000/4=2", "add 2000/4=1"],
+    );
 }
 
 /// A descriptor that says when it is closed.
@@ -283,8 +272,8 @@ impl Drop for Watched {
 /// I14: who adds an ioeventfd need not keep it open; it is open until no view shows it any more.
 #[test]
 fn a_descriptor_stays_open_for_as_long_as_a_listener_may_need_it() {
-    let scene = Scene::new();
-    let Scene { board, io, .. } = &scene;
+    let scene = Listening::new();
+    let Listening { board, io, .. } = &scene;
     let closed = Arc::new(AtomicBool::new(false));
     let watched = Watched(File::open("/dev/null").unwrap(), Arc::clone(&closed));
     let notifier = EventNotifier::new(watched);
@@ -297,7 +286,7 @@ fn a_descriptor_stays_open_for_as_long_as_a_listener_may_need_it() {
     let eventfd = io.state().unwrap().ioeventfds.remove(0);
     let snapshot = board.space.view();
     let receipt = board.update(move |tx| tx.del_eventfd(io, 0, 4, None, &eventfd.notifier));
-    scene.hears(&["add 1000/4", "del 1000/4"]);
+    hears(&scene, &["add 1000/4", "del 1000/4"]);
     drop(snapshot);
     receipt.wait().unwrap();
     assert_eq!(scene.log.disarm(), 0);

@@ -4,8 +4,8 @@ mod support;
 
 use std::sync::Arc;
 
-use flatview::{AddressRange, DirtyClients, Error, GlobalDirty, RamBlock, Region, Size, Transaction};
-use support::{Board, Inert, line, lines};
+use flatview::{AddressRange, DirtyClients, GlobalDirty, RamBlock, Region, Size};
+use support::{Board, Inert, MARKS, Mark, line, lines};
 
 /// C1: what is painted first stays. Children before their container, higher before lower, newer before older.
 //
@@ -212,12 +212,6 @@ fn one_range_can_be_the_whole_space() {
 //  system ──► box ──► alias ──► inner alias ──► target        shelf ──► target
 #[test]
 fn attributes_are_inherited_along_the_way_taken() {
-    type Setter = fn(&mut Transaction<'_>, &Region, bool) -> Result<(), Error>;
-    let attributes: [(&str, Setter); 3] = [
-        (" ro", |tx, region, on| tx.set_readonly(region, on)),
-        (" nv", |tx, region, on| tx.set_nonvolatile(region, on)),
-        (" unmergeable", |tx, region, on| tx.set_unmergeable(region, on)),
-    ];
     for target in ["ram", "mmio"] {
         let board = Board::new();
         let target = match target {
@@ -232,7 +226,7 @@ fn attributes_are_inherited_along_the_way_taken() {
             tx.add_subregion(&container, 0, &alias)?;
             tx.add_subregion(&shelf, 0, &target)
         });
-        for (word, set) in attributes {
+        for Mark { word, set, .. } in MARKS {
             for region in [&board.system, &container, &alias, &inner, &target] {
                 board.update(|tx| set(tx, region, true));
                 assert_eq!(

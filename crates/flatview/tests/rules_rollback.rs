@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Error, GlobalDirty, Receipt, Region, Registration};
-use support::{Board, Log, Recorder, children, lines, notifier};
+use support::{Board, Log, Recorder, children, lines, notifier, truth};
 
 /// Two spaces, four listeners, and an update in which every kind of event occurs.
 //
@@ -75,16 +75,8 @@ impl Scene {
         })
     }
 
-    /// All that the tree and the views say.
     fn truth(&self) -> Vec<String> {
-        let mut truth: Vec<String> = self
-            .regions
-            .iter()
-            .map(|region| format!("{:?} {:?}", region.state().unwrap(), children(region)))
-            .collect();
-        truth.extend(lines(&self.board.space.view()));
-        truth.extend(lines(&self.second.view()));
-        truth
+        truth(&self.board.memory, &self.regions)
     }
 
     /// All that the listeners believe.

@@ -82,7 +82,7 @@ fn a_destroyed_space_shows_nothing() {
     receipt.wait().unwrap();
     shows(&space, &[]);
     board.shows(&["0-fff io@0"]);
-    assert_eq!(board.memory.address_spaces(), [board.space.clone()]);
+    assert_eq!(board.memory.address_spaces(), std::slice::from_ref(&board.space));
 
     // What happens to its root is no business of it any more.
     board.update(|tx| tx.set_alias_offset(&window, 0x100));

@@ -3,8 +3,8 @@
 
 mod support;
 
-use flatview::{AddressSpace, Compat, Error, RamBlock, Region, Size, Transaction};
-use support::{Board, lines, share_a_view, shows};
+use flatview::{AddressSpace, Compat, RamBlock, Region, Size};
+use support::{Board, MARKS, Mark, lines, share_a_view, shows};
 
 /// The name of the region that a space's view is rendered from.
 fn root_of(space: &AddressSpace) -> Option<String> {
@@ -154,19 +154,11 @@ fn spaces_with_the_same_physical_root_have_one_view() {
     assert!(share_a_view(&a, &none));
 }
 
-type Setter = fn(&mut Transaction<'_>, &Region, bool) -> Result<(), Error>;
-
-const MARKS: [(&str, Setter); 3] = [
-    (" ro", |tx, region, on| tx.set_readonly(region, on)),
-    (" nv", |tx, region, on| tx.set_nonvolatile(region, on)),
-    (" unmergeable", |tx, region, on| tx.set_unmergeable(region, on)),
-];
-
 /// C32: QEMU loses the marks of what it skips.
 #[test]
 fn marks_of_a_region_on_the_way_to_the_root_are_not_lost() {
     for (compat, lossy) in [(Compat::empty(), false), (Compat::LOSSY_VIEW_ROOTS, true)] {
-        for (word, set) in MARKS {
+        for Mark { word, set, .. } in MARKS {
             let board = Board::with_compat(compat);
             let ram = board.ram("ram", 0x1000);
             let container = board.container("container", Size::MAX);
@@ -252,9 +244,11 @@ impl Bus {
         board.map(&dma, 0x8000, &board.io("io", 0x1000));
         let masters = (0..masters).map(|index| {
             let root = board.container(&format!("bus master container {index}"), Size::MAX);
-            let alias = board.memory.region("bus master").enabled(false);
-            let alias = alias.alias(&dma, 0, Size::MAX).unwrap();
-            board.map(&root, 0, &alias);
+            let alias = board.alias("bus master", &dma, 0, Size::MAX);
+            board.update(|tx| {
+                tx.set_enabled(&alias, false)?;
+                tx.add_subregion(&root, 0, &alias)
+            });
             let space = board.look_at(&format!("master {index}"), &root);
             (root, alias, space)
         });

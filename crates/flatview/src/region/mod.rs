@@ -42,33 +42,38 @@ pub struct Region(Arc<RegionInner>);
 
 pub(crate) struct RegionInner {
     id: RegionId,
-    memory: Weak<Shared>,
-    dropped: Arc<DropQueue>,
+    home: Arc<Home>,
     name: Box<str>,
     backing: Backing,
     owner: Option<Owner>,
     parent: Option<Owner>,
 }
 
-/// Regions whose last handle went away; the tree takes them out before it is next asked or changed.
-///
-/// Dropping a handle must be possible anywhere, under the tree's lock too, so it cannot take that lock.
-#[derive(Debug)]
-pub(crate) struct DropQueue(Mutex<Vec<RegionId>>);
+/// What all regions of one memory have in common.
+pub(crate) struct Home {
+    memory: Weak<Shared>,
+    /// Regions whose last handle went away; the tree takes them out before it is next asked or changed.
+    ///
+    /// Dropping a handle must be possible anywhere, under the tree's lock too, so it cannot take that lock.
+    dropped: Mutex<Vec<RegionId>>,
+}
 
-impl DropQueue {
-    pub(crate) fn new() -> DropQueue {
-        DropQueue(Mutex::new(Vec::new()))
+impl Home {
+    pub(crate) fn new(memory: Weak<Shared>) -> Home {
+        Home {
+            memory,
+            dropped: Mutex::new(Vec::new()),
+        }
     }
 
-    pub(crate) fn take(&self) -> Vec<RegionId> {
-        std::mem::take(&mut self.0.lock())
+    pub(crate) fn take_dropped(&self) -> Vec<RegionId> {
+        std::mem::take(&mut self.dropped.lock())
     }
 }
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
-        self.dropped.0.lock().push(self.id);
+        self.home.dropped.lock().push(self.id);
     }
 }
 
@@ -109,20 +114,13 @@ pub enum RegionKind {
 }
 
 impl Region {
-    pub(crate) fn new(
-        id: RegionId,
-        memory: Weak<Shared>,
-        dropped: Arc<DropQueue>,
-        builder: RegionBuilder<'_>,
-        backing: Backing,
-    ) -> Region {
+    pub(crate) fn new(id: RegionId, home: Arc<Home>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         let RegionBuilder {
             name, owner, parent, ..
         } = builder;
         Region(Arc::new(RegionInner {
             id,
-            memory,
-            dropped,
+            home,
             name,
             backing,
             owner,
@@ -139,7 +137,7 @@ impl Region {
     }
 
     pub(crate) fn belongs_to(&self, memory: &Arc<Shared>) -> bool {
-        std::ptr::eq(self.0.memory.as_ptr(), Arc::as_ptr(memory))
+        std::ptr::eq(self.0.home.memory.as_ptr(), Arc::as_ptr(memory))
     }
 
     pub(crate) fn downgrade(&self) -> WeakRegion {
@@ -247,8 +245,8 @@ impl Region {
         Ok(tree.children(self.id()).cloned().collect())
     }
 
-    fn shared(&self) -> Result<Arc<Shared>, Error> {
-        self.0.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
+    pub(crate) fn shared(&self) -> Result<Arc<Shared>, Error> {
+        self.0.home.memory.upgrade().ok_or_else(|| Error::MemoryDropped {
             what: self.name().into(),
         })
     }

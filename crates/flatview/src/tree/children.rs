@@ -9,13 +9,13 @@ use crate::region::{Region, RegionId};
 /// Where a child stands among its siblings. Sorts in rendering order: the highest priority first, at equal
 /// priority the newest first (rule B3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ChildKey {
+pub(super) struct ChildKey {
     priority: Reverse<i32>,
     sequence: Reverse<u64>,
 }
 
 impl ChildKey {
-    pub(crate) fn new(priority: i32, sequence: u64) -> ChildKey {
+    pub(super) fn new(priority: i32, sequence: u64) -> ChildKey {
         ChildKey {
             priority: Reverse(priority),
             sequence: Reverse(sequence),
@@ -36,6 +36,15 @@ pub(super) struct Children {
 }
 
 impl Children {
+    pub(super) const fn new() -> Children {
+        Children {
+            by_key: BTreeMap::new(),
+            by_address: None,
+            enabled: 0,
+            enabled_ids: 0,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }

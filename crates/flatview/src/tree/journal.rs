@@ -1,6 +1,6 @@
 //! What a transaction has done to the tree: how to undo it, and what it damaged.
 
-use super::{Attributes, ChildKey, Extras, Tree};
+use super::{Attributes, Extras, Tree};
 use crate::address::AddressRange;
 use crate::dirty::GlobalDirty;
 use crate::region::{Region, RegionId};
@@ -36,7 +36,7 @@ enum Undo {
     Unlinked {
         container: Region,
         sub: Region,
-        key: ChildKey,
+        sequence: u64,
     },
     Attributes {
         region: Region,
@@ -65,12 +65,12 @@ impl Journal {
         });
     }
 
-    pub(super) fn unlinked(&mut self, container: &Region, sub: &Region, key: ChildKey, old: Attributes) {
+    pub(super) fn unlinked(&mut self, container: &Region, sub: &Region, sequence: u64, old: Attributes) {
         self.damage_window(container.id(), old);
         self.undo.push(Undo::Unlinked {
             container: container.clone(),
             sub: sub.clone(),
-            key,
+            sequence,
         });
     }
 
@@ -147,7 +147,11 @@ impl Journal {
                 Undo::Linked { container, sub } => {
                     tree.unlink(container.id(), sub.id());
                 }
-                Undo::Unlinked { container, sub, key } => tree.link(container, sub, *key),
+                Undo::Unlinked {
+                    container,
+                    sub,
+                    sequence,
+                } => tree.link(container, sub, *sequence),
                 Undo::Attributes { region, old } => tree.store_attributes(region.id(), *old),
                 Undo::Extras { region, old } => tree.node_mut(region.id()).extras = old.take(),
                 Undo::Global { old } => (tree.global_dirty, tree.logs_code) = *old,

@@ -8,8 +8,7 @@ mod journal;
 mod roots;
 mod seen;
 
-pub(crate) use children::ChildKey;
-use children::Children;
+use children::{ChildKey, Children};
 pub(crate) use journal::{Damage, Journal};
 
 use crate::address::{AddressRange, Size};
@@ -71,6 +70,22 @@ pub(crate) struct Extras {
     pub(crate) flush_coalesced: bool,
 }
 
+/// What leads to other regions. Most regions are leaves and have none of it.
+#[derive(Debug, Default)]
+struct Links {
+    children: Children,
+    /// The aliases that lead here directly.
+    aliases: Vec<RegionId>,
+    /// Those of them that a view sees.
+    seen_through: Vec<RegionId>,
+}
+
+static NO_LINKS: Links = Links {
+    children: Children::new(),
+    aliases: Vec::new(),
+    seen_through: Vec::new(),
+};
+
 #[derive(Debug)]
 pub(crate) struct Node {
     handle: WeakRegion,
@@ -80,13 +95,11 @@ pub(crate) struct Node {
     is_iommu: bool,
     pub(crate) alias_target: Option<RegionId>,
     alias_depth: u16,
-    container: Option<(RegionId, ChildKey)>,
+    container: Option<RegionId>,
+    /// When it was mapped last: its rank among siblings of its priority.
+    sequence: u64,
     mapped_via_alias: u32,
-    children: Children,
-    /// The aliases that lead here directly.
-    aliases: Vec<RegionId>,
-    /// Those of them that a view sees.
-    pub(crate) seen_through: Vec<RegionId>,
+    links: Option<Box<Links>>,
     is_seen: bool,
     is_view_root: bool,
     /// Whether a space looks, or looked, at it.
@@ -107,11 +120,29 @@ impl Node {
 
     /// Whether damage is carried on from here in more ways than one.
     pub(crate) fn is_crossroads(&self) -> bool {
-        !self.seen_through.is_empty()
+        !self.seen_through().is_empty()
     }
 
     pub(crate) fn has_children(&self) -> bool {
-        self.children.len() != 0
+        self.links().children.len() != 0
+    }
+
+    /// The aliases through which a view sees it.
+    pub(crate) fn seen_through(&self) -> &[RegionId] {
+        &self.links().seen_through
+    }
+
+    fn links(&self) -> &Links {
+        self.links.as_deref().unwrap_or(&NO_LINKS)
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        self.links.get_or_insert_default()
+    }
+
+    /// Its place among its siblings.
+    fn key(&self) -> ChildKey {
+        ChildKey::new(self.attributes.priority, self.sequence)
     }
 }
 
@@ -143,6 +174,10 @@ impl Tree {
     /// An alias chain that is too deep is the caller's to refuse; see [`Tree::alias_depth`].
     pub(crate) fn insert(&mut self, attributes: Attributes, make: impl FnOnce(RegionId) -> Region) -> Region {
         let id = self.free.pop().unwrap_or_else(|| {
+            if self.nodes.len() == self.nodes.capacity() {
+                // Doubling would leave up to half of a large machine's table empty.
+                self.nodes.reserve_exact((self.nodes.len() / 8).max(64));
+            }
             self.nodes.push(None);
             RegionId(u32::try_from(self.nodes.len() - 1).expect("fewer than 2^32 regions fit in memory"))
         });
@@ -150,7 +185,7 @@ impl Tree {
         let alias_target = region.alias_target().map(Region::id);
         let alias_depth = alias_target.map_or(0, |target| self.node(target).alias_depth + 1);
         if let Some(target) = alias_target {
-            self.node_mut(target).aliases.push(id);
+            self.node_mut(target).links_mut().aliases.push(id);
         }
         self.nodes[id.index()] = Some(Node {
             handle: region.downgrade(),
@@ -161,10 +196,9 @@ impl Tree {
             alias_target,
             alias_depth,
             container: None,
+            sequence: 0,
             mapped_via_alias: 0,
-            children: Children::default(),
-            aliases: Vec::new(),
-            seen_through: Vec::new(),
+            links: None,
             is_seen: false,
             is_view_root: false,
             is_space_root: false,
@@ -195,10 +229,11 @@ impl Tree {
             if let Some(target) = node.alias_target
                 && let Some(target) = self.nodes[target.index()].as_mut()
             {
-                target.aliases.retain(|&alias| alias != id);
-                target.seen_through.retain(|&alias| alias != id);
+                let links = target.links_mut();
+                links.aliases.retain(|&alias| alias != id);
+                links.seen_through.retain(|&alias| alias != id);
             }
-            for child in node.children.take() {
+            for child in node.links.take().unwrap_or_default().children.take() {
                 self.node_mut(child.id()).container = None;
                 if child.alias_target().is_some() {
                     self.count_alias_mapping(child.id(), false);
@@ -213,7 +248,12 @@ impl Tree {
     pub(crate) fn clear(&mut self) -> (Vec<Region>, Vec<Box<Extras>>) {
         let mut held = (Vec::new(), Vec::new());
         for node in self.nodes.iter_mut().flatten() {
-            held.0.extend(node.children.take());
+            held.0.extend(
+                node.links
+                    .as_mut()
+                    .into_iter()
+                    .flat_map(|links| links.children.take()),
+            );
             held.1.extend(node.extras.take());
         }
         held
@@ -237,16 +277,16 @@ impl Tree {
     }
 
     pub(crate) fn container(&self, id: RegionId) -> Option<RegionId> {
-        self.node(id).container.map(|(container, _)| container)
+        self.node(id).container
     }
 
     pub(crate) fn children(&self, id: RegionId) -> impl DoubleEndedIterator<Item = &Region> {
-        self.node(id).children.iter()
+        self.node(id).links().children.iter()
     }
 
     /// The children of `id` that meet `range` (offsets in `id`), in rendering order, appended to `found`.
     pub(crate) fn children_meeting(&self, id: RegionId, range: AddressRange, found: &mut Vec<RegionId>) {
-        let children = &self.node(id).children;
+        let children = &self.node(id).links().children;
         let meets = |&child: &RegionId| {
             let attributes = &self.node(child).attributes;
             let start = i128::from(attributes.address);
@@ -258,7 +298,7 @@ impl Tree {
             Some(index) => {
                 let first = found.len();
                 found.extend(index.candidates(range).filter(meets));
-                found[first..].sort_unstable_by_key(|&child| self.node(child).container.map(|(_, key)| key));
+                found[first..].sort_unstable_by_key(|&child| self.node(child).key());
             }
         }
     }
@@ -338,8 +378,8 @@ impl Tree {
             ..self.node(sub.id()).attributes
         };
         self.set_attributes(sub, attributes);
-        let key = self.next_key(priority);
-        self.link(container, sub, key);
+        let sequence = self.next_sequence();
+        self.link(container, sub, sequence);
         self.journal.linked(container, sub, attributes);
         Ok(())
     }
@@ -354,9 +394,9 @@ impl Tree {
                 actual: present.map(|actual| self.name(actual)),
             });
         }
-        let key = self.unlink(container.id(), sub.id());
+        let sequence = self.unlink(container.id(), sub.id());
         self.journal
-            .unlinked(container, sub, key, self.node(sub.id()).attributes);
+            .unlinked(container, sub, sequence, self.node(sub.id()).attributes);
         Ok(())
     }
 
@@ -373,11 +413,11 @@ impl Tree {
         {
             None => self.set_attributes(sub, new),
             Some(container) => {
-                let key = self.unlink(container.id(), sub.id());
-                self.journal.unlinked(&container, sub, key, old);
+                let sequence = self.unlink(container.id(), sub.id());
+                self.journal.unlinked(&container, sub, sequence, old);
                 self.set_attributes(sub, new);
-                let key = self.next_key(old.priority);
-                self.link(&container, sub, key);
+                let sequence = self.next_sequence();
+                self.link(&container, sub, sequence);
                 self.journal.linked(&container, sub, new);
             }
         }
@@ -394,7 +434,7 @@ impl Tree {
         self.store_attributes(id, new);
         // An alias skips to its target only while it shows the whole of it.
         let reshaped = (old.size, old.address) != (new.size, new.address);
-        let aliased = !self.node(id).aliases.is_empty();
+        let aliased = !self.node(id).links().aliases.is_empty();
         self.journal.roots_moved |= self.root_step_around(id) != before || (reshaped && aliased);
         self.journal.set_attributes(region, self.container(id), old, new);
     }
@@ -402,7 +442,7 @@ impl Tree {
     fn store_attributes(&mut self, id: RegionId, new: Attributes) {
         let old = std::mem::replace(&mut self.node_mut(id).attributes, new);
         if let Some(container) = self.container(id) {
-            let children = &mut self.node_mut(container).children;
+            let children = &mut self.node_mut(container).links_mut().children;
             if old.enabled != new.enabled {
                 children.toggle_enabled(id, new.enabled);
             }
@@ -453,25 +493,30 @@ impl Tree {
             .unwrap_or_default()
     }
 
-    fn next_key(&mut self, priority: i32) -> ChildKey {
+    fn next_sequence(&mut self) -> u64 {
         self.next_sequence += 1;
-        ChildKey::new(priority, self.next_sequence)
+        self.next_sequence
     }
 
-    fn link(&mut self, container: &Region, sub: &Region, key: ChildKey) {
+    fn link(&mut self, container: &Region, sub: &Region, sequence: u64) {
         let before = self.root_step(container.id());
-        let Attributes {
-            address,
-            size,
-            enabled,
-            ..
-        } = self.node(sub.id()).attributes;
-        let parent = self.node_mut(container.id());
-        parent.children.insert(key, sub.clone(), address, size, enabled);
-        if parent.children.wants_index() {
+        let child = self.node_mut(sub.id());
+        child.container = Some(container.id());
+        child.sequence = sequence;
+        let (
+            key,
+            Attributes {
+                address,
+                size,
+                enabled,
+                ..
+            },
+        ) = (child.key(), child.attributes);
+        let children = &mut self.node_mut(container.id()).links_mut().children;
+        children.insert(key, sub.clone(), address, size, enabled);
+        if children.wants_index() {
             self.index_children(container.id());
         }
-        self.node_mut(sub.id()).container = Some((container.id(), key));
         self.count_alias_mapping(sub.id(), true);
         if self.node(container.id()).is_seen {
             self.mark_seen(sub.id());
@@ -479,25 +524,34 @@ impl Tree {
         self.journal.roots_moved |= self.root_step(container.id()) != before;
     }
 
-    fn unlink(&mut self, container: RegionId, sub: RegionId) -> ChildKey {
+    /// Returns the rank it had.
+    fn unlink(&mut self, container: RegionId, sub: RegionId) -> u64 {
         let before = self.root_step(container);
-        let Attributes {
-            address,
-            size,
-            enabled,
-            ..
-        } = self.node(sub).attributes;
-        let (_, key) = self.node_mut(sub).container.take().expect("the caller looked");
-        let child = self
+        let child = self.node_mut(sub);
+        child.container = None;
+        let (
+            key,
+            Attributes {
+                address,
+                size,
+                enabled,
+                ..
+            },
+        ) = (child.key(), child.attributes);
+        let (sequence, leads_on) = (
+            child.sequence,
+            child.alias_target.is_some() || child.has_children(),
+        );
+        self.stale_marks += usize::from(leads_on);
+        let removed = self
             .node_mut(container)
+            .links_mut()
             .children
             .remove(key, address, size, enabled);
-        debug_assert!(child.is_some(), "parent and child agree");
+        debug_assert!(removed.is_some(), "parent and child agree");
         self.count_alias_mapping(sub, false);
-        let node = self.node(sub);
-        self.stale_marks += usize::from(node.alias_target.is_some() || node.has_children());
         self.journal.roots_moved |= self.root_step(container) != before;
-        key
+        sequence
     }
 
     fn index_children(&mut self, container: RegionId) {
@@ -508,7 +562,10 @@ impl Tree {
                 (child.id(), address, size)
             })
             .collect();
-        self.node_mut(container).children.set_index(entries.into_iter());
+        self.node_mut(container)
+            .links_mut()
+            .children
+            .set_index(entries.into_iter());
     }
 
     /// Counts a mapped alias at everything it leads to (rule B10).

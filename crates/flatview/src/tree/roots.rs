@@ -49,10 +49,10 @@ impl Tree {
         if node.terminates {
             return RootStep::Here;
         }
-        if node.children.enabled_count() == 0 {
+        if node.links().children.enabled_count() == 0 {
             return RootStep::Nothing;
         }
-        let Some(child) = node.children.only_enabled() else {
+        let Some(child) = node.links().children.only_enabled() else {
             return RootStep::Here;
         };
         let seen = &self.node(child).attributes;
@@ -68,8 +68,9 @@ impl Tree {
     pub(super) fn root_step_around(&self, id: RegionId) -> (Option<RootStep>, Option<RootStep>) {
         let from_container = self.container(id).map(|container| self.root_step(container));
         let node = self.node(id);
-        let comes_by =
-            node.is_space_root || !node.aliases.is_empty() || from_container == Some(RootStep::To(id));
+        let comes_by = node.is_space_root
+            || !node.links().aliases.is_empty()
+            || from_container == Some(RootStep::To(id));
         (comes_by.then(|| self.root_step(id)), from_container)
     }
 }

@@ -31,7 +31,9 @@ impl Tree {
         for (node, index) in self.nodes.iter_mut().zip(0..) {
             let Some(node) = node else { continue };
             node.is_seen = false;
-            node.seen_through.clear();
+            if let Some(links) = &mut node.links {
+                links.seen_through.clear();
+            }
             roots.extend(node.is_view_root.then_some(RegionId(index)));
         }
         for root in roots {
@@ -47,9 +49,9 @@ impl Tree {
             if std::mem::replace(&mut node.is_seen, true) {
                 continue;
             }
-            todo.extend(node.children.iter().map(crate::region::Region::id));
+            todo.extend(node.links().children.iter().map(crate::region::Region::id));
             if let Some(target) = node.alias_target {
-                self.node_mut(target).seen_through.push(id);
+                self.node_mut(target).links_mut().seen_through.push(id);
                 todo.push(target);
             }
         }

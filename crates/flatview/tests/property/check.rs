@@ -33,7 +33,11 @@ impl World {
                 "{} believes {belief:x?}, shown is {picture:x?}",
                 listening.listener.name
             );
-            assert_eq!(belief.global, self.machine.global_dirty != 0, "P13");
+            assert_eq!(
+                listening.listener.is_tracking(),
+                self.machine.global_dirty != 0,
+                "P13"
+            );
             assert!(!listening.listener.is_in_batch());
         }
     }
@@ -199,11 +203,13 @@ impl World {
         assert_eq!(region.terminates(), model.kind.terminates());
     }
 
-    pub(crate) fn check_verdict(&self, result: Result<(), Error>, verdict: Verdict, what: &str) {
+    pub(crate) fn check_verdict(&mut self, result: Result<(), Error>, verdict: Verdict, what: &str) {
         match (result, verdict) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err(reasons)) => {
                 let right = reasons.iter().any(|reason| reason.is(&error));
+                let kind = format!("{error:?}");
+                self.note(kind.split_whitespace().next().unwrap_or_default());
                 assert!(right, "{what}: refused with {error:?}, not one of {reasons:?}");
             }
             (result, verdict) => panic!("{what}: {result:?}, but by the rules {verdict:?}"),
@@ -228,14 +234,16 @@ impl World {
                 "{failed:?} failed, also in taking back, and the error is {error}"
             );
             self.inconsistent = true;
+            self.note("inconsistent");
             return;
         }
         let (&at, &how) = faults.first_key_value().expect("it was told to");
         self.check_error(error, *who, call, how);
-        assert_eq!(
-            calls[..=at],
-            expected[..=at],
-            "until the failure all goes as ever"
+        self.note(format!("failed {}", call.name()));
+        same_calls(
+            &calls[..=at],
+            &expected[..=at],
+            "until the failure all goes as ever",
         );
         for listening in &self.listeners {
             let hearer = listening.listener.hearer;
@@ -245,21 +253,25 @@ impl World {
             };
             let heard = of_it(&expected[..=at]);
             let then = Self::after_failure(&heard, *who == hearer.number, hearer.queues);
-            assert_eq!(
-                of_it(&calls),
-                [heard, then].concat(),
-                "listener {} when {call:?} of {who} failed",
-                hearer.number
-            );
+            let expected = [heard, then].concat();
+            let who = hearer.number;
+            let numbered = |calls: Vec<Call>| calls.into_iter().map(|call| (who, call)).collect::<Vec<_>>();
+            let what = format!("when {call:?} of {} failed", failed[0].0);
+            same_calls(&numbered(of_it(&calls)), &numbered(expected), &what);
         }
     }
 
     /// What a listener hears after a failure: the inverse of the batch, and that tracking does not begin.
     pub(crate) fn after_failure(heard: &[Call], failed: bool, queues: bool) -> Vec<Call> {
-        let started = heard.first() == Some(&Call::GlobalStart);
-        let batch = if started { &heard[1..] } else { heard };
-        let mut calls = taking_back(batch, failed && !batch.is_empty(), queues);
-        if started && !(failed && batch.is_empty()) {
+        let start = heard.iter().position(|call| *call == Call::GlobalStart);
+        let batch: Vec<Call> = heard
+            .iter()
+            .filter(|call| **call != Call::GlobalStart)
+            .cloned()
+            .collect();
+        let failed_to_start = failed && heard.last() == Some(&Call::GlobalStart);
+        let mut calls = taking_back(&batch, failed && !failed_to_start, queues);
+        if start.is_some() && !failed_to_start {
             calls.push(Call::GlobalStop);
         }
         calls
@@ -305,7 +317,7 @@ impl World {
     }
 
     /// The last receipt knows whether somebody uses what was replaced.
-    pub(crate) fn check_quiesced(&self) {
+    pub(crate) fn check_quiesced(&mut self) {
         let Some(receipt) = &self.receipt else { return };
         // `None`: the view is the current one, but may have been reached in a way that is not.
         let mut stale = Vec::new();
@@ -319,6 +331,7 @@ impl World {
         }
         if stale.contains(&Some(true)) {
             assert!(!receipt.is_quiesced(), "somebody uses what was replaced");
+            self.note("in use");
         } else if !stale.contains(&None) {
             assert!(receipt.is_quiesced(), "nobody uses what was replaced");
         }
@@ -421,5 +434,20 @@ impl World {
         let outcome = self.outcome();
         let after = std::mem::replace(&mut self.machine, before);
         (after, outcome)
+    }
+}
+
+/// Compares what was heard with what should have been; says where they part.
+pub(crate) fn same_calls(heard: &[(usize, Call)], expected: &[(usize, Call)], what: &str) {
+    if heard != expected {
+        let at = heard.iter().zip(expected).take_while(|(a, b)| a == b).count();
+        panic!(
+            "{what}: call {at} was {:x?}, not {:x?}; before it {:x?}; {} calls, not {}",
+            heard.get(at),
+            expected.get(at),
+            at.checked_sub(1).and_then(|before| heard.get(before)),
+            heard.len(),
+            expected.len()
+        );
     }
 }

@@ -5,12 +5,24 @@ use std::collections::BTreeSet;
 use crate::model::EventFd;
 use crate::picture::{Picture, Range};
 
+/// What a callback does not say, so that it makes no difference between two: who logged a range before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsaid(pub(crate) u8);
+
+impl PartialEq for Unsaid {
+    fn eq(&self, _: &Unsaid) -> bool {
+        true
+    }
+}
+
+impl Eq for Unsaid {}
+
 /// Something a listener is told about one range, coalesced part or ioeventfd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     CoalescedDel(Range, (u64, u64)),
     RegionDel(Range),
-    RegionNop(Range),
+    RegionNop(Range, Unsaid),
     LogStart(Range, u8, u8),
     LogStop(Range, u8, u8),
     RegionAdd(Range),
@@ -43,7 +55,7 @@ impl Call {
             Call::GlobalStop => "log_global_stop",
             Call::Event(Event::CoalescedDel(..)) => "coalesced_io_del",
             Call::Event(Event::RegionDel(_)) => "region_del",
-            Call::Event(Event::RegionNop(_)) => "region_nop",
+            Call::Event(Event::RegionNop(..)) => "region_nop",
             Call::Event(Event::LogStart(..)) => "log_start",
             Call::Event(Event::LogStop(..)) => "log_stop",
             Call::Event(Event::RegionAdd(_)) => "region_add",
@@ -64,18 +76,21 @@ impl Event {
     }
 
     fn is_nop(&self) -> bool {
-        matches!(self, Event::RegionNop(_))
+        matches!(self, Event::RegionNop(..))
     }
 
+    /// What takes it back: the range is as it was, and so is who logs it.
     pub(crate) fn inverse(&self) -> Event {
         match *self {
             Event::CoalescedDel(range, part) => Event::CoalescedAdd(range, part),
             Event::CoalescedAdd(range, part) => Event::CoalescedDel(range, part),
             Event::RegionDel(range) => Event::RegionAdd(range),
             Event::RegionAdd(range) => Event::RegionDel(range),
-            Event::RegionNop(range) => Event::RegionNop(range),
-            Event::LogStart(range, old, new) => Event::LogStop(range, new, old),
-            Event::LogStop(range, old, new) => Event::LogStart(range, new, old),
+            Event::RegionNop(range, Unsaid(old)) => {
+                Event::RegionNop(Range { log: old, ..range }, Unsaid(range.log))
+            }
+            Event::LogStart(range, old, new) => Event::LogStop(Range { log: old, ..range }, new, old),
+            Event::LogStop(range, old, new) => Event::LogStart(Range { log: old, ..range }, new, old),
             Event::EventFdDel(eventfd) => Event::EventFdAdd(eventfd),
             Event::EventFdAdd(eventfd) => Event::EventFdDel(eventfd),
         }
@@ -107,7 +122,7 @@ pub(crate) fn difference(old: &Picture, new: &Picture) -> Vec<Event> {
         match before {
             None => events.push(Event::RegionAdd(*range)),
             Some(Range { log, .. }) => {
-                events.push(Event::RegionNop(*range));
+                events.push(Event::RegionNop(*range, Unsaid(log)));
                 if range.log & !log != 0 {
                     events.push(Event::LogStart(*range, log, range.log));
                 }

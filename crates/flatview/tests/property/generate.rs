@@ -318,7 +318,7 @@ fn verb(scale: Scale) -> impl Strategy<Value = Verb> {
     ];
     let logging = prop_oneof![
         3 => (pick(), prop::bool::weighted(0.6)).prop_map(|(region, on)| Verb::SetLog(region, on)),
-        1 => flag().prop_map(Verb::SetCodeLogging),
+        2 => flag().prop_map(Verb::SetCodeLogging),
     ];
     let misuse = prop_oneof![
         pick().prop_map(Verb::Foreign),
@@ -337,7 +337,7 @@ fn verb(scale: Scale) -> impl Strategy<Value = Verb> {
         4 => attribute,
         3 => (pick(), address(scale), prop::bool::weighted(0.9))
             .prop_map(|(alias, to, fit)| Verb::SetAliasOffset(alias, to, fit)),
-        3 => logging,
+        4 => logging,
         3 => add_eventfd,
         1 => del_eventfd,
         3 => coalescing,

@@ -9,7 +9,7 @@ use flatview::{
     MemoryListener, MemoryRegionSection, Undo, ViewChange, WeakMemory,
 };
 
-use crate::events::{Call, Event, Hearer};
+use crate::events::{Call, Event, Hearer, Unsaid};
 use crate::model::EventFd;
 use crate::picture::{Coalesced, Picture, Range, log_bits, ranges_of};
 
@@ -40,13 +40,13 @@ pub(crate) struct Belief {
     pub(crate) ranges: BTreeMap<u64, Range>,
     pub(crate) eventfds: BTreeSet<EventFd>,
     pub(crate) coalesced: BTreeSet<Coalesced>,
-    /// Whether all memory is tracked.
-    pub(crate) global: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     belief: Belief,
+    /// Whether all memory is tracked: no part of a batch, and not undone with one.
+    global: bool,
     /// Since `begin`: what was believed then, and what was heard.
     batch: Option<Batch>,
     /// What `prepare` said would go and come, and what there would be in the end.
@@ -90,6 +90,10 @@ impl TestListener {
 
     pub(crate) fn belief(&self) -> Belief {
         lock(&self.state).belief.clone()
+    }
+
+    pub(crate) fn is_tracking(&self) -> bool {
+        lock(&self.state).global
     }
 
     /// Whether it is between `begin` and `commit`, which it never is between updates.
@@ -363,7 +367,7 @@ impl MemoryListener for TestListener {
 
     fn region_nop(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
         let range = Range::from(section.range());
-        self.on(Event::RegionNop(range), |listener, belief, batch| {
+        self.on(Event::RegionNop(range, Unsaid(0)), |listener, belief, batch| {
             let present = belief.ranges.get(&range.start);
             listener.check(
                 present.is_some_and(|present| present.shows_the_same_as(&range)),
@@ -396,8 +400,8 @@ impl MemoryListener for TestListener {
             return Self::fail(failure);
         }
         let mut state = lock(&self.state);
-        self.check(!state.belief.global, || "log_global_start twice".into());
-        state.belief.global = true;
+        self.check(!state.global, || "log_global_start twice".into());
+        state.global = true;
         Ok(())
     }
 
@@ -406,10 +410,8 @@ impl MemoryListener for TestListener {
             return Self::fail(failure);
         }
         let mut state = lock(&self.state);
-        self.check(state.belief.global, || {
-            "log_global_stop without log_global_start".into()
-        });
-        state.belief.global = false;
+        self.check(state.global, || "log_global_stop without log_global_start".into());
+        state.global = false;
         Ok(())
     }
 

@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use flatview::{Error, Receipt, Size, Transaction};
 
+use crate::check::same_calls;
 use crate::events::{self, Call, Change};
-use crate::generate::{Ending, Fault, NewRegion, Pick, Verb};
+use crate::generate::{Ending, Fault, NewRegion, Verb};
 use crate::listener::Failure;
 use crate::model::{EventFd, Id, Kind, Machine};
 use crate::picture::{Picture, Rendering};
@@ -88,6 +89,7 @@ impl World {
                         Error::RenderingTooDeep { .. } | Error::RenderingTooLarge { .. }
                     );
                     assert!(endless, "an endless rendering gave {error}");
+                    self.note("endless");
                     assert_eq!(self.take_calls(), [], "nobody hears of what cannot be rendered");
                 }
                 (Some(error), Outcome::Shows(_)) => self.check_failure(&error, &expected),
@@ -101,7 +103,31 @@ impl World {
         self.succeeded(receipt, pictures);
         self.forget_leaving(&leaving);
         assert_eq!(self.stage().failed, [], "a callback failed, the update did not");
-        assert_eq!(self.take_calls(), expected);
+        same_calls(&self.take_calls(), &expected, "a commit (G2 to G8)");
+        self.note_what_is_shown(&expected);
+    }
+
+    fn note_what_is_shown(&mut self, calls: &[(usize, Call)]) {
+        for (_, call) in calls {
+            self.note(call.name());
+        }
+        for space in &self.spaces {
+            let first = space.picture.ranges.first();
+            let hit = first.and_then(|range| self.machine.look_up(space.root, range.start));
+            let mut path = hit.map(|hit| hit.path).unwrap_or_default();
+            let depth = path.len();
+            path.sort_unstable();
+            path.dedup();
+            if path.len() < depth && !self.lossy {
+                self.tally.insert("sees itself".into());
+            }
+            if self.machine[space.root].container.is_some() && first.is_some() {
+                self.tally.insert("mapped root (B12)".into());
+            }
+            if space.picture.root.is_some_and(|root| root != space.root) {
+                self.tally.insert("shared root (C30)".into());
+            }
+        }
     }
 
     /// Nothing happened, except that regions were made.
@@ -139,9 +165,10 @@ impl World {
             .checked_sub(farewell.len())
             .expect("all were called");
         let last = stage.calls.split_off(before);
-        assert_eq!(
-            last, farewell,
-            "who leaves within an update does so when it is over (F9)"
+        same_calls(
+            &last,
+            &farewell,
+            "who leaves within an update does so when it is over (F9)",
         );
     }
 
@@ -187,7 +214,23 @@ impl World {
         if let Some(fault) = fault
             && !expected.is_empty()
         {
-            let at = usize::from(fault.at) % expected.len();
+            // First which callback, then which of its calls, so that the rare ones fail as often as others.
+            let mut names: Vec<&str> = expected.iter().map(|(_, call)| call.name()).collect();
+            let calls_of = |name: &str| {
+                let of_name = expected
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, (_, call))| call.name() == name);
+                of_name.map(|(at, _)| at).collect::<Vec<_>>()
+            };
+            names.sort_unstable();
+            names.dedup();
+            let (which, rest) = (
+                usize::from(fault.at) % names.len(),
+                usize::from(fault.at) / names.len(),
+            );
+            let calls = calls_of(names[which]);
+            let at = calls[rest % calls.len()];
             stage.faults.insert(at, fault.how);
             if let Some(again) = fault.again {
                 let again = at + 1 + usize::from(again) % expected.len();
@@ -280,8 +323,21 @@ impl World {
             Verb::SetAliasOffset(pick, _, fits) => alias(self, pick, fits),
             Verb::SetRomd(pick, _, fits) => rom_device(self, pick, fits),
             Verb::Del { sub, .. } => mapped(self, sub),
-            Verb::AddEventFd { region, .. } | Verb::DelEventFd { region, .. } => {
-                self.pick_among(region, |region| region.kind.terminates())
+            Verb::DelEventFd { region, .. } => self.pick_among(region, |region| !region.eventfds.is_empty()),
+            Verb::ClearCoalescing(pick) => self.pick_among(pick, |region| !region.coalesced.is_empty()),
+            Verb::SetLog(pick, false) if pick % 4 != 0 => {
+                self.pick_among(pick / 4, |region| region.vga_logs > 0)
+            }
+            // Mostly where it can be seen.
+            Verb::AddEventFd { region: pick, .. } | Verb::SetLog(pick, _) | Verb::AddCoalescing(pick, ..)
+                if pick % 4 != 0 =>
+            {
+                self.pick_among(pick / 4, |region| {
+                    region.kind.terminates() && region.container.is_some()
+                })
+            }
+            Verb::AddEventFd { region: pick, .. } | Verb::SetLog(pick, _) | Verb::AddCoalescing(pick, ..) => {
+                self.pick_handle(pick / 4)
             }
             Verb::SetAddress(pick, _)
             | Verb::SetSize(pick, _)
@@ -289,10 +345,7 @@ impl World {
             | Verb::SetReadonly(pick, _)
             | Verb::SetNonvolatile(pick, _)
             | Verb::SetUnmergeable(pick, _)
-            | Verb::SetLog(pick, _)
-            | Verb::AddCoalescing(pick, ..)
             | Verb::SetCoalescing(pick)
-            | Verb::ClearCoalescing(pick)
             | Verb::SetFlushCoalesced(pick, _) => self.pick_handle(pick),
             _ => Some(0),
         };
@@ -384,7 +437,9 @@ impl World {
                     machine.del_eventfd(id, eventfd),
                 )
             }
-            Verb::AddCoalescing(_, offset, size) => {
+            Verb::AddCoalescing(pick, offset, size) => {
+                let fits = machine[id].size.saturating_sub(u128::from(offset));
+                let size = if pick % 8 == 1 { size } else { size.min(fits) };
                 let verdict = machine.add_coalescing(id, offset, size);
                 let size = Size::new(size).expect("sizes are at most 2^64");
                 (tx.add_coalescing(region, offset, size), verdict)
@@ -409,64 +464,5 @@ impl World {
         };
         self.check_verdict(result, verdict, &format!("{verb:?} on {id}"));
         self.check_state(id);
-    }
-
-    fn misuse_a_foreign_region(&self, tx: &mut Transaction<'_>, pick: Pick) {
-        let ours = &self.handles[&0];
-        let (_, theirs) = &self.foreign;
-        let results = [
-            tx.add_subregion(ours, 0, theirs),
-            tx.add_subregion(theirs, 0, ours),
-            tx.del_subregion(ours, theirs),
-            tx.set_enabled(theirs, false),
-            tx.set_size(theirs, 1),
-            tx.add_eventfd(theirs, 0, 1, None, &self.notifiers[0]),
-            tx.set_coalescing(theirs),
-            self.memory.region("alias").alias(theirs, 0, 1).map(|_| ()),
-        ];
-        let which = usize::from(pick) % results.len();
-        let result = results.into_iter().nth(which);
-        assert!(
-            matches!(result, Some(Err(Error::ForeignRegion { .. }))),
-            "foreign region, verb {which}: {result:?}"
-        );
-    }
-
-    /// What waits for the end of updates, or takes part in them, is refused within one.
-    fn nest(&self, pick: Pick) {
-        let memory = &self.memory;
-        let result = match pick % 5 {
-            0 => memory.update(|_| Ok(())).map(|_| ()),
-            1 => memory
-                .create_address_space("nested", &self.handles[&0])
-                .map(|_| ()),
-            2 => memory.global_dirty_log_sync(false),
-            3 => match self.spaces.iter().find(|space| !space.destroyed) {
-                Some(space) => space.handle.destroy().map(|_| ()),
-                None => Err(Error::NestedUpdate),
-            },
-            _ => match &self.receipt {
-                Some(receipt) => receipt.wait(),
-                None => Err(Error::WaitInCallback),
-            },
-        };
-        let expected = match pick % 5 {
-            4 => matches!(result, Err(Error::WaitInCallback)),
-            _ => matches!(result, Err(Error::NestedUpdate)),
-        };
-        assert!(expected, "nested {}: {result:?}", pick % 5);
-    }
-
-    /// Unregisters a listener within the transaction; it goes when the transaction is over.
-    fn leave_within(&mut self, pick: Pick) -> Option<usize> {
-        let at = usize::from(pick) % self.listeners.len().max(1);
-        let listening = self.listeners.get_mut(at)?;
-        let registration = listening.registration.take()?;
-        let refused = registration.unregister();
-        assert!(
-            matches!(refused, Err(Error::NestedUpdate)),
-            "unregistered within a transaction: {refused:?}"
-        );
-        Some(listening.listener.hearer.number)
     }
 }

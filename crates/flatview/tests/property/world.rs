@@ -106,6 +106,8 @@ pub(crate) struct World {
     pub(crate) foreign: (Memory, Region),
     /// A rollback failed: nothing is accepted any more.
     pub(crate) inconsistent: bool,
+    /// What has happened, for the test that everything does.
+    pub(crate) tally: BTreeSet<String>,
     /// Regions made in the transaction that runs; a rollback does not take them away.
     pub(crate) created: Vec<(Id, RegionModel)>,
 }
@@ -141,6 +143,7 @@ impl World {
             receipt: None,
             foreign: (elsewhere, foreign),
             inconsistent: false,
+            tally: BTreeSet::new(),
             created: Vec::new(),
         };
         // The one that most things are put into.
@@ -159,18 +162,25 @@ impl World {
         world
     }
 
-    pub(crate) fn run(mut self, steps: &[Step]) {
+    /// Does all that; returns what came of it.
+    pub(crate) fn run(mut self, steps: &[Step]) -> BTreeSet<String> {
         for step in steps {
             self.perform(step);
             if self.inconsistent {
                 self.check_tree_and_views();
                 self.check_refuses_everything();
-                return;
+                return self.tally;
             }
             self.settle();
             self.check();
         }
+        let tally = std::mem::take(&mut self.tally);
         self.end();
+        tally
+    }
+
+    pub(crate) fn note(&mut self, what: impl Into<String>) {
+        self.tally.insert(what.into());
     }
 
     pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use flatview::{
     AddressSpace, Compat, Error, EventNotifier, FlatRange, FlatView, IommuAccess, IommuOps, IotlbEntry,
-    MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Receipt, Region, Size, Transaction,
+    MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Receipt, Region, RegionState, Registration,
+    Size, Transaction,
 };
 
 pub(crate) use recorder::{Log, Recorder};
@@ -103,6 +104,87 @@ impl Board {
     }
 }
 
+/// A board that shows RAM that is logged, MMIO with two coalesced ranges, and an ioeventfd.
+pub(crate) fn busy_board() -> Board {
+    let board = Board::new();
+    let (ram, io) = (board.ram("ram", 0x1000), board.io("io", 0x1000));
+    board.update(|tx| {
+        tx.set_log(&ram, true)?;
+        tx.add_subregion(&board.system, 0x4000, &ram)?;
+        tx.add_coalescing(&io, 0x10, 0x10)?;
+        tx.add_coalescing(&io, 0x40, 0x10)?;
+        tx.add_eventfd(&io, 0x80, 2, None, &notifier())?;
+        tx.add_subregion(&board.system, 0, &io)
+    });
+    board
+}
+
+/// A region `io` of 0x1000 bytes at 0x1000 of a [`Board`], and a listener `L`.
+pub(crate) struct Listening {
+    pub(crate) board: Board,
+    pub(crate) io: Region,
+    pub(crate) log: Arc<Log>,
+    pub(crate) listener: Arc<Recorder>,
+    _registration: Registration,
+}
+
+impl Listening {
+    pub(crate) fn new() -> Listening {
+        let board = Board::new();
+        let io = board.io("io", 0x1000);
+        board.map(&board.system, 0x1000, &io);
+        let log = Log::new();
+        let (listener, registration) = Recorder::new("L", 0, &log).on(&board.space);
+        Listening {
+            board,
+            io,
+            log,
+            listener,
+            _registration: registration,
+        }
+    }
+
+    /// Asserts what was heard since the last time between `begin` and `commit`.
+    #[track_caller]
+    pub(crate) fn heard(&self, expected: &[&str]) {
+        let heard = self.log.take();
+        let frame = ["L.prepare", "L.begin", "L.commit"];
+        let events = heard.iter().filter(|line| !frame.contains(&line.as_str()));
+        let events: Vec<_> = events
+            .map(|line| line.strip_prefix("L.").unwrap_or(line))
+            .collect();
+        assert_eq!(events, expected);
+    }
+}
+
+/// An attribute that a range inherits from every region on the way to it.
+pub(crate) struct Mark {
+    /// As [`line`] shows it.
+    pub(crate) word: &'static str,
+    pub(crate) set: fn(&mut Transaction<'_>, &Region, bool) -> Result<(), Error>,
+    pub(crate) get: fn(&RegionState) -> bool,
+}
+
+pub(crate) const READONLY: Mark = Mark {
+    word: " ro",
+    set: |tx, region, on| tx.set_readonly(region, on),
+    get: |state| state.readonly,
+};
+
+pub(crate) const NONVOLATILE: Mark = Mark {
+    word: " nv",
+    set: |tx, region, on| tx.set_nonvolatile(region, on),
+    get: |state| state.nonvolatile,
+};
+
+pub(crate) const UNMERGEABLE: Mark = Mark {
+    word: " unmergeable",
+    set: |tx, region, on| tx.set_unmergeable(region, on),
+    get: |state| state.unmergeable,
+};
+
+pub(crate) const MARKS: [Mark; 3] = [READONLY, NONVOLATILE, UNMERGEABLE];
+
 /// A range in the notation of the reference's vectors: `3000-3fff C@1000`, then its attributes:
 /// `ro`, `nv`, `unmergeable`, `romd-off`, and `log=` with the bits of the dirty clients.
 pub(crate) fn line(range: &FlatRange) -> String {
@@ -141,6 +223,25 @@ pub(crate) fn shows(space: &AddressSpace, expected: &[&str]) {
 /// Whether two spaces have one view between them, not two that are equal (rule C31).
 pub(crate) fn share_a_view(a: &AddressSpace, b: &AddressSpace) -> bool {
     std::ptr::eq::<FlatView>(&*a.view(), &*b.view())
+}
+
+/// All that the tree says about some regions, and all that the spaces of a memory show.
+pub(crate) fn truth(memory: &Memory, regions: &[Region]) -> Vec<String> {
+    let mut truth: Vec<String> = regions
+        .iter()
+        .map(|region| {
+            format!(
+                "{:?} {:?}",
+                region.state().expect("the memory is there"),
+                children(region)
+            )
+        })
+        .collect();
+    for space in memory.address_spaces() {
+        truth.push(format!("{} of {:?}", space.name(), space.view().root()));
+        truth.extend(lines(&space.view()));
+    }
+    truth
 }
 
 /// The names of a region's children, in rendering order.

@@ -1,0 +1,96 @@
+//! What a [`VfioListener`](super::VfioListener) maps with, and what it maps.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::vfio::VfioError;
+use crate::listener::{ListenerError, MemoryRegionSection};
+
+/// What maps memory for the device: `VFIO_IOMMU_MAP_DMA` and `VFIO_IOMMU_UNMAP_DMA` of a container.
+pub trait DmaMapper: Send + Sync {
+    /// Lets the device reach `size` bytes of this process at `vaddr` as `iova` and up; for reading only if
+    /// `readonly`.
+    ///
+    /// # Errors
+    ///
+    /// Anything; nothing must then be mapped.
+    fn dma_map(&self, iova: u64, size: u64, vaddr: usize, readonly: bool) -> Result<(), ListenerError>;
+
+    /// Takes back what [`dma_map`](Self::dma_map) mapped, or all that lies within a range that an IOMMU
+    /// region covered.
+    ///
+    /// # Errors
+    ///
+    /// Anything; what was mapped must then still be.
+    fn dma_unmap(&self, iova: u64, size: u64) -> Result<(), ListenerError>;
+
+    /// An IOMMU region is in the way: from now on, map what it translates (rule X10). Its translations as of
+    /// now are to be mapped at once; one of them may be mapped still, if a detaching failed half way.
+    ///
+    /// # Errors
+    ///
+    /// Anything; by default, that there is no support for it. Nothing must then be mapped.
+    fn iommu_attach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        Err(VfioError::NoIommuSupport {
+            region: section.region().name().into(),
+        }
+        .into())
+    }
+
+    /// Map no longer what the IOMMU region translates. What was mapped is unmapped by the listener.
+    ///
+    /// # Errors
+    ///
+    /// Anything; the region must then still be attached.
+    fn iommu_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        let _ = section;
+        Ok(())
+    }
+}
+
+impl<T: DmaMapper + ?Sized> DmaMapper for Arc<T> {
+    fn dma_map(&self, iova: u64, size: u64, vaddr: usize, readonly: bool) -> Result<(), ListenerError> {
+        (**self).dma_map(iova, size, vaddr, readonly)
+    }
+
+    fn dma_unmap(&self, iova: u64, size: u64) -> Result<(), ListenerError> {
+        (**self).dma_unmap(iova, size)
+    }
+
+    fn iommu_attach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        (**self).iommu_attach(section)
+    }
+
+    fn iommu_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        (**self).iommu_detach(section)
+    }
+}
+
+/// One DMA mapping.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DmaMapping {
+    /// The first address that the device uses.
+    pub iova: u64,
+    /// The number of bytes.
+    pub size: u64,
+    /// Where the first byte is in this process.
+    pub vaddr: usize,
+    /// Whether the device may only read.
+    pub readonly: bool,
+}
+
+impl fmt::Debug for DmaMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DmaMapping {
+            iova,
+            size,
+            vaddr,
+            readonly,
+        } = self;
+        write!(
+            f,
+            "{iova:#x}+{size:#x} at {vaddr:#x}{}",
+            if *readonly { " readonly" } else { "" }
+        )
+    }
+}
