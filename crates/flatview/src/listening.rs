@@ -198,7 +198,11 @@ fn is_logged(range: &FlatRange, region: Option<&Region>) -> bool {
 fn stop_logging(listeners: &[ListenerEntry]) -> Result<(), Error> {
     let mut result = Ok(());
     for entry in listeners.iter().rev() {
-        let stopped = failed(entry, "log_global_stop", call(|| entry.listener.log_global_stop()));
+        let stopped = failed(
+            entry,
+            "log_global_stop",
+            call(|| entry.listener.log_global_stop()),
+        );
         result = result.and(stopped);
     }
     result

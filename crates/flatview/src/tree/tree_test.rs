@@ -24,7 +24,12 @@ fn a_look_into_a_large_container_is_short() {
         .unwrap();
 
     let tree = memory.shared().tree.lock();
-    let index = tree.node(container.id()).links().children.index().expect("5000 are many");
+    let index = tree
+        .node(container.id())
+        .links()
+        .children
+        .index()
+        .expect("5000 are many");
     for page in [0, 1, 99, 100, 2501, 4999, 5000, 100_000] {
         let range = AddressRange::new(page * 0x1000, 1).unwrap();
         let mut expected: Vec<RegionId> = children

@@ -87,6 +87,11 @@ impl FlatView {
         self.ranges.find(address)
     }
 
+    /// Where the ranges of `old` begin that lie in chunks that this view does not share.
+    pub(crate) fn replaced_chunks(&self, old: &FlatView) -> Option<AddressRange> {
+        self.ranges.replaced_since(&old.ranges)
+    }
+
     /// `window`, made wider so that no range is rendered in two halves that would not merge again.
     ///
     /// Whether two neighbouring bytes of an unmergeable region are one range depends on the way to them, and
