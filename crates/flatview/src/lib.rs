@@ -20,7 +20,7 @@
 //! - A [`FlatRange`] says that from this address to that one region answers, beginning at that byte of it.
 //! - A [`Transaction`] is a set of changes to the tree: all of them happen in one *commit*, or none.
 //! - A [`MemoryListener`] hears how the view of a space changes and keeps something else true to it: KVM's
-//!   slots, a vhost table, DMA mappings.
+//!   slots, a vhost table, DMA mappings. The module `listeners` has some that are ready to use.
 //! - A [`Reader`] is one thread's fast way to look at a space.
 //! - A [`Receipt`] comes from a commit and tells when nobody uses any more what the commit replaced.
 //! - An [`Owner`] is the device or object that a region belongs to.
@@ -102,6 +102,8 @@
 //! 4. Otherwise [`FlatView::find`] searches three short arrays of first addresses.
 //! 5. The [`FlatRange`] names the region and the byte of it. Before the thread blocks it
 //!    [releases](Reader::release) the view, or unplugged memory would stay for its sake.
+//!
+//! `Memory::mtree` and `Memory::mtree_flat` print trees and views as QEMU's `info mtree` does (module `mtree`).
 //!
 //! # What is not there yet
 //!
