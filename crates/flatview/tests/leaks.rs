@@ -197,10 +197,12 @@ fn plugged(witness: &Witness) -> (Memory, Region, AddressSpace, Region, Weak<Par
     let device = part(witness, &memory);
     let weak = Arc::downgrade(&device);
     let mmio = memory.region("mmio").io(0x1000, device);
-    let space = memory.create_address_space("memory", &system).unwrap();
+    let space = memory
+        .create_address_space("memory", &system)
+        .expect("an empty container can be shown");
     memory
         .update(|tx| tx.add_subregion(&system, 0x1000, &mmio))
-        .unwrap();
+        .expect("the region is mapped nowhere");
     (memory, system, space, mmio, weak)
 }
 
