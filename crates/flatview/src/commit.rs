@@ -73,7 +73,7 @@ impl Shared {
             let mut registry = self.registry.lock();
             // A space that is gone is rendered no more; its root may be gone with it. Not before the tree's: a
             // region that was taken out there is the root of no space that is left.
-            registry.remove_dropped();
+            self.retire(registry.remove_dropped(), guard);
             self.tidy(&mut tree, &mut registry, guard);
             Plan::new(&tree, &registry)?
         };
@@ -148,7 +148,7 @@ impl Shared {
         let mut guard = self.begin_update()?;
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
-        registry.remove_dropped();
+        self.retire(registry.remove_dropped(), &mut guard);
         tree.set_space_root(root.id());
         let key = tree.flatview_root(root.id());
         if registry.slot(key).is_none() {

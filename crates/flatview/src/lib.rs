@@ -18,6 +18,8 @@ mod memory;
 pub mod mtree;
 mod primitive;
 mod publish;
+#[cfg(all(test, loom))]
+mod publish_loom;
 mod ram;
 mod reader;
 mod receipt;

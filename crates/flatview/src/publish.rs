@@ -26,12 +26,10 @@
 //! counts references; a sequentially consistent fence stands between the two steps on both sides, so at
 //! least one of them sees the other. `publish_loom.rs` checks all of this in every interleaving.
 
-use crate::primitive::{
+// Not `crate::`: `publish_loom.rs` has this file beside loom's primitives.
+use super::primitive::{
     Arc, ArcSlot, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, wait,
 };
-
-/// A generation no cell ever has: a hold with it fetches the view anew.
-const NEVER: u64 = u64::MAX;
 
 /// The current view of one physical root.
 #[derive(Debug)]
@@ -136,14 +134,13 @@ impl<V> Hold<V> {
             if Arc::ptr_eq(&binding, &again) {
                 break (generation, view);
             }
+            // In the order of `Held`.
+            drop(view);
             binding = again;
         };
-        debug_assert_ne!(generation, NEVER);
-        let superseded = self.held.take();
-        if superseded.is_some() {
-            drop(superseded);
-            self.retired.given_up();
-        }
+        self.held = None;
+        // Also if nothing was held: an overtaken look had hold of what the updater retired meanwhile.
+        self.retired.given_up();
         &self
             .held
             .insert(Held {
@@ -247,15 +244,6 @@ impl<V> Retired<V> {
         }
         let unused = list.take_unused();
         (list.newest, Unused(unused))
-    }
-
-    /// Adds the binding of an outlet that goes away, and frees nothing here and now.
-    pub(crate) fn retire_outlet(&self, outlet: &Outlet<V>) {
-        let mut list = self.list.lock();
-        list.newest += 1;
-        let number = list.newest;
-        list.entries
-            .push((number, Superseded::Binding(outlet.binding.load())));
     }
 
     /// Whether nobody uses what was retired up to `number`.

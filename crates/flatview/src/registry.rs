@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::listener::{ListenerId, MemoryListener};
 use crate::memory::Shared;
-use crate::publish::{Cell, Superseded};
+use crate::publish::{Cell, Outlet, Superseded};
 use crate::region::{Region, RegionId};
 use crate::space::{AddressSpace, SpaceId, SpaceInner};
 use crate::statistics::ViewStatistics;
@@ -43,6 +43,8 @@ impl ViewSlot {
 #[derive(Debug)]
 pub(crate) struct SpaceEntry {
     handle: Weak<SpaceInner>,
+    /// Of its own, so that a space can be moved without a handle, which could turn out to be the last one.
+    outlet: Arc<Outlet<FlatView>>,
     pub(crate) id: SpaceId,
     pub(crate) root: RegionId,
     pub(crate) slot: SlotKey,
@@ -125,17 +127,21 @@ impl Registry {
         self.slots.get(&entry.slot).map(|slot| slot.statistics)
     }
 
-    /// Takes out the spaces whose last handle is gone.
-    pub(crate) fn remove_dropped(&mut self) {
-        if self.space_dropped.swap(false, Ordering::Acquire) {
-            let gone: Vec<SpaceEntry> = self
-                .spaces
-                .extract_if(.., |entry| entry.handle.strong_count() == 0)
-                .collect();
-            for entry in gone {
-                self.leave_slot(entry.slot, entry.id);
-            }
+    /// Takes out the spaces whose last handle is gone. What is returned is to be retired: somebody may still
+    /// look at a view taken there.
+    pub(crate) fn remove_dropped(&mut self) -> Vec<Superseded<FlatView>> {
+        if !self.space_dropped.swap(false, Ordering::Acquire) {
+            return Vec::new();
         }
+        let gone = self
+            .spaces
+            .iter()
+            .filter(|entry| entry.handle.strong_count() == 0)
+            .map(|entry| entry.id);
+        Vec::from_iter(gone)
+            .into_iter()
+            .filter_map(|space| self.remove_space(space))
+            .collect()
     }
 
     /// Adds a slot for spaces that are about to come to it.
@@ -160,11 +166,13 @@ impl Registry {
             .entry(key)
             .or_insert_with(|| ViewSlot::new(None, FlatView::empty()));
         slot.users.insert(id);
+        let outlet = Arc::new(Outlet::new(Arc::clone(&slot.cell)));
         let dropped = Arc::clone(&self.space_dropped);
-        let space = AddressSpace::new(id, name, root, shared, Arc::clone(&slot.cell), dropped);
+        let space = AddressSpace::new(id, name, root, shared, Arc::clone(&outlet), dropped);
         let handle = Arc::downgrade(space.inner());
         self.spaces.push(SpaceEntry {
             handle,
+            outlet,
             id,
             root: root.id(),
             slot: key,
@@ -179,10 +187,7 @@ impl Registry {
         let from = std::mem::replace(&mut entry.slot, to);
         let slot = self.slots.get_mut(&to)?;
         slot.users.insert(id);
-        let superseded = entry.space().map(|space| {
-            let binding = space.inner().outlet.bind(Arc::clone(&slot.cell));
-            Superseded::Binding(binding)
-        });
+        let superseded = Superseded::Binding(entry.outlet.bind(Arc::clone(&slot.cell)));
         for listener in self
             .listeners
             .iter_mut()
@@ -193,10 +198,10 @@ impl Registry {
         if from != to {
             self.leave_slot(from, id);
         }
-        superseded
+        Some(superseded)
     }
 
-    /// Takes a space out that is destroyed; it looks at the empty view from now on.
+    /// Takes a space out that is destroyed or dropped; it looks at the empty view from now on.
     pub(crate) fn remove_space(&mut self, id: SpaceId) -> Option<Superseded<FlatView>> {
         let superseded = self.move_space(id, None);
         self.spaces.retain(|entry| entry.id != id);

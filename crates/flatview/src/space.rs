@@ -9,7 +9,7 @@ use crate::address::{AddressRange, Size};
 use crate::error::Error;
 use crate::listener::{ListenerId, MemoryListener, Registration};
 use crate::memory::Shared;
-use crate::publish::{Cell, Hold, Outlet};
+use crate::publish::{Hold, Outlet, Retired};
 use crate::reader::Reader;
 use crate::receipt::Receipt;
 use crate::region::Region;
@@ -33,8 +33,9 @@ pub(crate) struct SpaceInner {
     name: Box<str>,
     pub(crate) root: Region,
     memory: Weak<Shared>,
-    retired: Arc<crate::publish::Retired<FlatView>>,
-    pub(crate) outlet: Outlet<FlatView>,
+    retired: Arc<Retired<FlatView>>,
+    /// The registry has it too: the updater unbinds it when this is gone.
+    pub(crate) outlet: Arc<Outlet<FlatView>>,
     destroyed: AtomicBool,
     /// Told when this goes.
     dropped: Arc<AtomicBool>,
@@ -42,8 +43,6 @@ pub(crate) struct SpaceInner {
 
 impl Drop for SpaceInner {
     fn drop(&mut self) {
-        // Somebody may still look at a view taken from here.
-        self.retired.retire_outlet(&self.outlet);
         self.dropped.store(true, Ordering::Release);
     }
 }
@@ -54,7 +53,7 @@ impl AddressSpace {
         name: &str,
         root: &Region,
         shared: &Arc<Shared>,
-        cell: Arc<Cell<FlatView>>,
+        outlet: Arc<Outlet<FlatView>>,
         dropped: Arc<AtomicBool>,
     ) -> AddressSpace {
         AddressSpace(Arc::new(SpaceInner {
@@ -63,7 +62,7 @@ impl AddressSpace {
             root: root.clone(),
             memory: Arc::downgrade(shared),
             retired: Arc::clone(&shared.retired),
-            outlet: Outlet::new(cell),
+            outlet,
             destroyed: AtomicBool::new(false),
             dropped,
         }))

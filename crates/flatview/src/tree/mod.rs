@@ -245,7 +245,7 @@ impl Tree {
     }
 
     /// Lets go of all children and ioeventfds, when the memory is dropped.
-    pub(crate) fn clear(&mut self) -> (Vec<Region>, Vec<Box<Extras>>) {
+    pub(crate) fn clear(&mut self) -> (Vec<Region>, Vec<Extras>) {
         let mut held = (Vec::new(), Vec::new());
         for node in self.nodes.iter_mut().flatten() {
             held.0.extend(
@@ -254,7 +254,7 @@ impl Tree {
                     .into_iter()
                     .flat_map(|links| links.children.take()),
             );
-            held.1.extend(node.extras.take());
+            held.1.extend(node.extras.take().map(|extras| *extras));
         }
         held
     }
