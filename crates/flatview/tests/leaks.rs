@@ -283,6 +283,22 @@ fn a_wait_ends_after_a_space_moved_to_another_view() {
     assert_eq!(witness.alive(), 0);
 }
 
+/// Found: what only a space kept whose handle is gone goes with the next update, though it changes nothing.
+#[test]
+fn a_space_takes_its_root_along() {
+    let witness = Witness::default();
+    let memory = Memory::new();
+    let root = memory.region("root").container(0x1000);
+    let mmio = memory.region("mmio").io(0x1000, part(&witness, &memory));
+    memory.update(|tx| tx.add_subregion(&root, 0, &mmio)).unwrap();
+    let space = memory.create_address_space("memory", &root).unwrap();
+    drop((root, mmio));
+    assert_eq!(witness.alive(), 1);
+    drop(space);
+    memory.update(|_| Ok(())).unwrap();
+    assert_eq!(witness.alive(), 0);
+}
+
 /// B16: a container keeps its children; they go with its last handle, and those that stay can be mapped again.
 #[test]
 fn a_container_takes_its_children_along() {
