@@ -65,16 +65,15 @@ impl Shared {
                 .garbage()
                 .regions
                 .append(&mut tree.remove_dropped(self.home.take_dropped()));
-            if tree.journal().is_clean() {
-                guard.garbage().journals.push(tree.take_journal());
-                drop(tree);
-                return Ok(self.retire(Vec::new(), guard));
-            }
             let mut registry = self.registry.lock();
             // A space that is gone is rendered no more; its root may be gone with it. Not before the tree's: a
             // region that was taken out there is the root of no space that is left.
-            self.retire(registry.remove_dropped(), guard);
+            let retired = self.retire(registry.remove_dropped(), guard);
             self.tidy(&mut tree, &mut registry, guard);
+            if tree.journal().is_clean() {
+                guard.garbage().journals.push(tree.take_journal());
+                return Ok(retired);
+            }
             Plan::new(&tree, &registry)?
         };
         let deliveries = plan.deliveries(&self.registry.lock());
