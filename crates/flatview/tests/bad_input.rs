@@ -114,6 +114,7 @@ fn all_are_refused(cases: &[(Verb, &str)]) {
     }
 }
 
+/// B5, B12, B14, B15.
 #[test]
 fn what_is_mapped_twice_or_not_there_or_within_itself_is_refused() {
     all_are_refused(&[
@@ -152,6 +153,7 @@ fn what_is_mapped_twice_or_not_there_or_within_itself_is_refused() {
     ]);
 }
 
+/// B8, D4, D8: what a region is never changes.
 #[test]
 fn verbs_for_another_kind_of_region_are_refused() {
     all_are_refused(&[
@@ -175,6 +177,7 @@ fn verbs_for_another_kind_of_region_are_refused() {
     ]);
 }
 
+/// I1, I2.
 #[test]
 fn ioeventfds_that_no_access_could_signal_are_refused() {
     all_are_refused(&[
@@ -217,6 +220,7 @@ fn ioeventfds_that_no_access_could_signal_are_refused() {
     ]);
 }
 
+/// J1, J2.
 #[test]
 fn coalesced_ranges_without_bytes_or_outside_are_refused() {
     all_are_refused(&[

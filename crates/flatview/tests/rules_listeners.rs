@@ -137,7 +137,7 @@ fn what_adds_goes_up_and_what_removes_goes_down() {
     ]);
 }
 
-/// F7, F8: everything as new, range by range; the first listener for ioeventfds hears of those that are there.
+/// F7, F8, I10: everything as new, range by range; the first listener for ioeventfds hears of those that are there.
 #[test]
 fn who_joins_hears_of_everything_there_is() {
     let board = busy_board();

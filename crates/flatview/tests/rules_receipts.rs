@@ -48,7 +48,7 @@ fn readers_on_other_threads_see_whole_commits_only() {
     });
 }
 
-/// A receipt is quiesced when nobody uses what its update, or an earlier one, replaced.
+/// G7, C41: a receipt is quiesced when nobody uses what its update, or an earlier one, replaced.
 #[test]
 fn a_receipt_knows_who_still_looks() {
     let board = Board::new();
