@@ -18,7 +18,6 @@ impl PartialEq for Unsaid {
 impl Eq for Unsaid {}
 
 /// Something a listener is told about one range, coalesced part or ioeventfd.
-#[expect(clippy::enum_variant_names, reason = "named after the callbacks")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     CoalescedDel(Range, (u64, u64)),

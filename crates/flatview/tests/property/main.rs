@@ -1,7 +1,6 @@
 //! The library against an oracle: random worlds, random changes, everything compared.
 //!
 //! `PROPTEST_CASES=100000 cargo test -p flatview --test property` runs longer.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod check;
 mod directed;
