@@ -200,7 +200,3 @@ fn eventfds(walk: &[Step<'_>], old: &ViewExtras, new: &ViewExtras, events: &mut 
             .map(|&eventfd| Event::EventFdAdd(eventfd.clone())),
     );
 }
-
-#[cfg(test)]
-#[path = "diff_test.rs"]
-mod tests;

@@ -154,7 +154,3 @@ impl fmt::Debug for FlatView {
         f.debug_list().entries(self.iter()).finish()
     }
 }
-
-#[cfg(test)]
-#[path = "view_test.rs"]
-mod tests;
