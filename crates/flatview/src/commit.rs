@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::trace;
+use tracing::{debug_span, trace};
 
 use crate::address::AddressRange;
 use crate::damage;
@@ -33,6 +33,8 @@ struct Plan {
     changed: BTreeMap<SlotKey, Rerendered>,
     /// Physical roots that nobody looked at before.
     fresh: BTreeMap<SlotKey, ViewSlot>,
+    /// What it took to find out.
+    work: Vec<(SlotKey, ViewStatistics)>,
     /// Spaces whose physical root is another one now.
     moves: BTreeMap<SpaceId, SlotKey>,
 }
@@ -41,7 +43,6 @@ struct Rerendered {
     new: Arc<FlatView>,
     /// Where it may differ from the old one.
     windows: Vec<AddressRange>,
-    work: ViewStatistics,
 }
 
 impl Shared {
@@ -59,23 +60,25 @@ impl Shared {
     /// Renders, delivers, publishes what the journal says. On failure nothing has happened but the changes to
     /// the tree, which the guard undoes.
     pub(crate) fn commit(&self, guard: &mut UpdateGuard<'_>) -> Result<u64, Error> {
+        let _span = debug_span!(target: "flatview::commit", "commit").entered();
         let plan = {
             let mut tree = self.tree.lock();
             guard
                 .garbage()
                 .regions
                 .append(&mut tree.remove_dropped(self.home.take_dropped()));
-            if tree.journal().is_clean() {
-                guard.garbage().journals.push(tree.take_journal());
-                drop(tree);
-                return Ok(self.retire(Vec::new(), guard));
-            }
             let mut registry = self.registry.lock();
             // A space that is gone is rendered no more; its root may be gone with it. Not before the tree's: a
             // region that was taken out there is the root of no space that is left.
-            self.retire(registry.remove_dropped(), guard);
+            let retired = self.retire(registry.remove_dropped(), guard);
             self.tidy(&mut tree, &mut registry, guard);
-            Plan::new(&tree, &registry)?
+            if tree.journal().is_clean() {
+                guard.garbage().journals.push(tree.take_journal());
+                return Ok(retired);
+            }
+            let plan = Plan::new(&tree, &registry)?;
+            registry.count(&plan.work);
+            plan
         };
         let deliveries = plan.deliveries(&self.registry.lock());
         if !deliveries.is_empty() {
@@ -113,8 +116,8 @@ impl Shared {
         stores.sort_unstable();
         for (space, key) in stores {
             // First the view, then the move to it: a space never shows what the view was before.
-            if let Some(Rerendered { new, work, .. }) = plan.changed.remove(&key) {
-                superseded.extend(registry.publish(key, new, work));
+            if let Some(Rerendered { new, .. }) = plan.changed.remove(&key) {
+                superseded.extend(registry.publish(key, new));
             }
             if plan.moves.get(&space) == Some(&key) {
                 superseded.extend(registry.move_space(space, key));
@@ -210,10 +213,11 @@ impl Plan {
             false => damage::windows(tree),
         };
         for (root, windows) in windows {
-            if let Some(slot) = registry.slot(Some(root))
-                && let Some(rerendered) = rerender(tree, root, &slot.view, windows)?
-            {
-                plan.changed.insert(Some(root), rerendered);
+            if let Some(slot) = registry.slot(Some(root)) {
+                let (work, rerendered) = rerender(tree, root, &slot.view, windows)?;
+                plan.work.push((Some(root), work));
+                plan.changed
+                    .extend(rerendered.map(|rerendered| (Some(root), rerendered)));
             }
         }
         Ok(plan)
@@ -292,8 +296,9 @@ fn rerender(
     root: RegionId,
     old: &FlatView,
     windows: Vec<AddressRange>,
-) -> Result<Option<Rerendered>, Error> {
+) -> Result<(ViewStatistics, Option<Rerendered>), Error> {
     let mut work = ViewStatistics {
+        commits: 1,
         damaged: windows.len() as u64,
         ..ViewStatistics::default()
     };
@@ -319,14 +324,12 @@ fn rerender(
         }
         changed.then_some((new, windows))
     };
-    Ok(rerendered.map(|(new, windows)| {
-        trace!(target: "flatview::commit", root = &*tree.name(root), ?windows, ranges = new.len(), ?work);
-        Rerendered {
-            new: Arc::new(new),
-            windows,
-            work,
-        }
-    }))
+    trace!(target: "flatview::commit", root = &*tree.name(root), changed = rerendered.is_some(), ?work);
+    let rerendered = rerendered.map(|(new, windows)| Rerendered {
+        new: Arc::new(new),
+        windows,
+    });
+    Ok((work, rerendered))
 }
 
 /// The ioeventfds and coalesced parts that ranges show (rules I7, J6).

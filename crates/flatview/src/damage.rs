@@ -118,7 +118,3 @@ fn normalise(windows: &mut Vec<AddressRange>) {
         joined
     });
 }
-
-#[cfg(test)]
-#[path = "damage_test.rs"]
-mod tests;

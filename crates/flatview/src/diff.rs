@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::address::AddressRange;
+use crate::dirty::DirtyClients;
 use crate::ioeventfd::IoEventFd;
 use crate::listener::Event;
 use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
@@ -35,7 +36,7 @@ pub(crate) fn replay_added(view: &FlatView) -> Vec<Event> {
         Step::Added(range).additions(&FlatView::empty(), view, false, &mut events);
         let mask = range.dirty_log_mask();
         if !mask.is_empty() {
-            events.push(Event::LogStart(range.clone(), mask - mask, mask));
+            events.push(Event::LogStart(range.clone(), DirtyClients::empty(), mask));
         }
     }
     events.extend(
@@ -52,7 +53,7 @@ pub(crate) fn replay_removed(view: &FlatView) -> Vec<Event> {
     for range in view.iter() {
         let mask = range.dirty_log_mask();
         if !mask.is_empty() {
-            events.push(Event::LogStop(range.clone(), mask, mask - mask));
+            events.push(Event::LogStop(range.clone(), mask, DirtyClients::empty()));
         }
         Step::Gone(range).deletions(view, &FlatView::empty(), &mut events);
     }
@@ -199,7 +200,3 @@ fn eventfds(walk: &[Step<'_>], old: &ViewExtras, new: &ViewExtras, events: &mut 
             .map(|&eventfd| Event::EventFdAdd(eventfd.clone())),
     );
 }
-
-#[cfg(test)]
-#[path = "diff_test.rs"]
-mod tests;

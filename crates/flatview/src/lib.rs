@@ -1,4 +1,126 @@
 //! Flatview: the guest-memory model of QEMU, for Rust.
+//!
+//! A machine's memory map is a pile of layers: RAM, a PCI hole over it, firmware over that, a BAR that the
+//! guest moves about. This crate keeps the layers as they are, as a tree of regions with priorities, and
+//! works out what is really seen at each address. It tells accelerators what changed and answers look-ups from
+//! many threads while the map changes. The rules are those of QEMU 10.0; how it is done is not.
+//!
+//! # Words
+//!
+//! - A [`Region`] is a piece of memory, or a device's registers, or a [container](RegionBuilder::container) of
+//!   such: a named thing with a size. It is *mapped* at an offset of one container, with a priority.
+//! - An *alias* is a region that is a window onto part of another one. With it one region is seen in many
+//!   places.
+//! - An [`AddressSpace`] is somebody who issues addresses (the CPU, the I/O ports, a bus master), and the
+//!   region he looks at: its *root*.
+//! - The *physical root* of a space is the region that its view is rendered from: the root itself, or what is
+//!   left when containers and aliases that show exactly one other region are skipped. Spaces with the same
+//!   physical root share one view.
+//! - A [`FlatView`] is a rendered root: sorted, disjoint [ranges](FlatRange), immutable.
+//! - A [`FlatRange`] says that from this address to that one region answers, beginning at that byte of it.
+//! - A [`Transaction`] is a set of changes to the tree: all of them happen in one *commit*, or none.
+//! - A [`MemoryListener`] hears how the view of a space changes and keeps something else true to it: KVM's
+//!   slots, a vhost table, DMA mappings. The module `listeners` has some that are ready to use.
+//! - A [`Reader`] is one thread's fast way to look at a space.
+//! - A [`Receipt`] comes from a commit and tells when nobody uses any more what the commit replaced.
+//! - An [`Owner`] is the device or object that a region belongs to.
+//! - [`Memory`] holds all of this for one machine. There are no globals.
+//!
+//! # What is seen
+//!
+//! `C` lies in `A` at priority 1; `B` in `A` at priority 2, so it is in front; `D` and `E` lie in `B`. `B` is
+//! a container, so what its children leave free shows what is behind: `C`.
+//!
+//! ```text
+//!          0     1000  2000  3000  4000  5000  6000  7000  8000
+//!          :     :     :     :     :     :     :     :     :
+//! A        +-----------------------------------------------+    container
+//!   C   1  CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC
+//!   B   2              +-----------------------+                container
+//!     D                DDDDDD
+//!     E                            EEEEEE
+//!
+//! the view CCCCCCCCCCCCDDDDDDCCCCCCEEEEEECCCCCC............
+//! ```
+//!
+//! ```
+//! use flatview::{Memory, RamBlock};
+//!
+//! let memory = Memory::new();
+//! let ram = |name, size| memory.region(name).ram(RamBlock::unbacked(size));
+//! let (a, b) = (memory.region("A").container(0x8000), memory.region("B").container(0x4000));
+//! let (c, d, e) = (ram("C", 0x6000), ram("D", 0x1000), ram("E", 0x1000));
+//! let space = memory.create_address_space("example", &a)?;
+//!
+//! memory.update(|tx| {
+//!     tx.add_subregion_overlap(&a, 0, &c, 1)?;
+//!     tx.add_subregion_overlap(&a, 0x2000, &b, 2)?;
+//!     tx.add_subregion(&b, 0, &d)?;
+//!     tx.add_subregion(&b, 0x2000, &e)
+//! })?;
+//!
+//! let seen: Vec<String> = space.view().iter().map(|range| format!("{range:?}")).collect();
+//! assert_eq!(seen, [
+//!     "0x0-0x1fff C@0x0",
+//!     "0x2000-0x2fff D@0x0",
+//!     "0x3000-0x3fff C@0x3000",
+//!     "0x4000-0x4fff E@0x0",
+//!     "0x5000-0x5fff C@0x5000",
+//! ]);
+//!
+//! // Each thread that looks often has a reader.
+//! let mut reader = space.reader();
+//! assert_eq!(reader.find(0x4004).unwrap().region(), &e);
+//!
+//! // The guest moves something: all of a transaction is seen at once.
+//! let receipt = memory.update(|tx| tx.set_address(&e, 0x3000))?;
+//! assert_eq!(reader.find(0x4004).unwrap().region(), &c);
+//! assert!(receipt.is_quiesced(), "nobody looks at the old view");
+//! # Ok::<(), flatview::Error>(())
+//! ```
+//!
+//! # The path of a change
+//!
+//! 1. [`Memory::update`] lets a closure call the verbs of a [`Transaction`]. Each changes the tree and writes
+//!    down how to undo it and what it *damaged*: which bytes of which region may look different.
+//! 2. Damage is carried up, through containers and through the aliases that a view sees, to the physical roots
+//!    of views. There it is a list of windows.
+//! 3. Each window is rendered from the tree and spliced into the [`FlatView`], which shares all the rest with
+//!    the view it comes from. Cost follows the size of the change.
+//! 4. The [listeners](listener) of the spaces that changed [prepare](MemoryListener::prepare), then hear the
+//!    difference, then [commit](MemoryListener::commit). If one refuses or fails, everything is taken back.
+//! 5. The new views are published, one atomic store each. What they replace is retired; the [`Receipt`] tells
+//!    when it is gone.
+//!
+//! # The path of a look-up
+//!
+//! 1. [`AddressSpace::reader`] gives a thread its [`Reader`].
+//! 2. [`Reader::find`] asks by one atomic load whether the view it holds is still the current one. If not, it
+//!    takes the current one and gives up the other.
+//! 3. The page of the address chooses one of the ranges that answered before. If it contains the address, that
+//!    is the answer.
+//! 4. Otherwise [`FlatView::find`] searches three short arrays of first addresses.
+//! 5. The [`FlatRange`] names the region and the byte of it. Before the thread blocks it
+//!    [releases](Reader::release) the view, or unplugged memory would stay for its sake.
+//!
+//! `Memory::mtree` and `Memory::mtree_flat` print trees and views as QEMU's `info mtree` does (module `mtree`).
+//!
+//! # What is not there yet
+//!
+//! - Accesses: [`MemoryRegionOps`], [`AccessRules`] and [`IommuOps`] are what regions carry already; nothing
+//!   calls them.
+//! - Memory behind RAM: a [`RamBlock`] is a size, or somebody else's host memory that is only pointed to.
+//! - Dirty bitmaps: who logs what is tracked and listeners are asked; nothing is stored.
+//! - Accelerators, a machine, a command line.
+//!
+//! `docs/unsupported.md` in the repository is the whole list; `docs/guide` leads from an empty file to
+//! hot-unplug; `docs/qemu.md` has each function of QEMU's `memory.h` and what does its job here;
+//! `docs/architecture.md` says how it is made.
+//!
+//! # Rules
+//!
+//! "Rule B3" in these texts is a numbered rule of QEMU's model, as the project wrote them down from its
+//! behaviour; `docs/rules.md` in the repository lists them with the tests that prove them.
 
 mod access;
 pub mod address;
@@ -9,6 +131,8 @@ mod deliver;
 mod diff;
 mod dirty;
 mod error;
+#[cfg(doctest)]
+mod guides;
 mod ioeventfd;
 mod iommu;
 pub mod listener;

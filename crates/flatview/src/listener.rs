@@ -307,6 +307,7 @@ impl Undo<'_> {
 }
 
 /// One callback about one range, ioeventfd or coalesced range.
+#[expect(clippy::enum_variant_names, reason = "named after the callbacks")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     CoalescedDel(FlatRange, AddressRange),

@@ -196,11 +196,14 @@ fn is_logged(range: &FlatRange, region: Option<&Region>) -> bool {
 
 /// The highest priority first; all of them, whoever fails.
 fn stop_logging(listeners: &[ListenerEntry]) -> Result<(), Error> {
-    listeners.iter().rev().fold(Ok(()), |result, entry| {
-        result.and(failed(
+    let mut result = Ok(());
+    for entry in listeners.iter().rev() {
+        let stopped = failed(
             entry,
             "log_global_stop",
             call(|| entry.listener.log_global_stop()),
-        ))
-    })
+        );
+        result = result.and(stopped);
+    }
+    result
 }

@@ -133,8 +133,18 @@ impl<V> Hold<V> {
     }
 
     /// Takes the current view of `outlet` and gives up the one held before.
-    #[cold]
     pub(crate) fn refresh(&mut self, outlet: &Outlet<V>) -> &Arc<V> {
+        self.refresh_after(outlet, |_, _| ())
+    }
+
+    /// As [`refresh`](Self::refresh); `compare` sees what was held and what will be, before the former is
+    /// given up.
+    #[cold]
+    pub(crate) fn refresh_after(
+        &mut self,
+        outlet: &Outlet<V>,
+        compare: impl FnOnce(Option<&V>, &V),
+    ) -> &Arc<V> {
         let mut binding = outlet.binding.load();
         let (generation, view) = loop {
             let generation = binding.cell.generation.load(Ordering::Acquire);
@@ -150,6 +160,7 @@ impl<V> Hold<V> {
         // A hold that is taken meanwhile cannot tell whether it has the old or the new.
         let is_replacing = generation % 2 != 0;
         let generation = if is_replacing { NEVER } else { generation };
+        compare(self.held().map(|held| &**held), &view);
         self.held = None;
         // Also if nothing was held: an overtaken look had hold of what the updater retired meanwhile.
         self.retired.given_up();

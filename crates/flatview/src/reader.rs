@@ -10,7 +10,9 @@
 //!
 //! One last hit is enough for a loop over RAM, but a guest that drives ten devices would miss nine times out
 //! of ten. The page of the address chooses one of [`HITS`] places, so neighbouring windows do not get into
-//! each other's way; a large range simply fills many places. `docs/benchmarks.md` has the figures.
+//! each other's way; a large range simply fills many places. A new view shares most of its chunks with the one
+//! before, so a reader that goes over to it forgets only what lies in chunks that were replaced.
+//! `docs/benchmarks.md` has the figures.
 #![expect(
     unsafe_code,
     reason = "pointers into the view that is held; see the text above"
@@ -118,7 +120,8 @@ impl Reader {
         let Hit { start, last, range } = self.hits[place(address)];
         if self.hold.is_current() && start <= address && address <= last {
             // SAFETY: the hit is of the held view, which is alive and immutable while `self` is borrowed:
-            // whatever lets go of it takes `&mut self` and forgets the hits.
+            // whatever lets go of it takes `&mut self` and forgets the hits in it, but for those in chunks that
+            // the view held next keeps alive, too.
             return Some(unsafe { range.as_ref() });
         }
         self.search(address)
@@ -140,8 +143,14 @@ impl Reader {
 
     #[cold]
     fn refresh(&mut self) {
-        self.forget();
-        self.hold.refresh(&self.space.inner().outlet);
+        let hits = &mut self.hits;
+        self.hold.refresh_after(&self.space.inner().outlet, |old, new| {
+            if let Some(replaced) = old.and_then(|old| new.replaced_chunks(old)) {
+                for hit in hits.iter_mut().filter(|hit| replaced.contains(hit.start)) {
+                    *hit = Hit::NONE;
+                }
+            }
+        });
     }
 
     /// Gives the view up, so that this reader keeps nothing alive. The next look takes the current one.

@@ -121,6 +121,15 @@ impl Registry {
         self.slots.keys().filter_map(|&key| key)
     }
 
+    /// Counts what commits did for views.
+    pub(crate) fn count(&mut self, work: &[(SlotKey, ViewStatistics)]) {
+        for (key, work) in work {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.statistics += *work;
+            }
+        }
+    }
+
     /// The counters of the view that a space has.
     pub(crate) fn statistics(&self, space: SpaceId) -> Option<ViewStatistics> {
         let entry = &self.spaces[self.position(space)?];
@@ -216,14 +225,9 @@ impl Registry {
     }
 
     /// Publishes a new view of a slot. What is returned is to be retired.
-    pub(crate) fn publish(
-        &mut self,
-        key: SlotKey,
-        view: Arc<FlatView>,
-        work: ViewStatistics,
-    ) -> Option<Superseded<FlatView>> {
+    pub(crate) fn publish(&mut self, key: SlotKey, view: Arc<FlatView>) -> Option<Superseded<FlatView>> {
         let slot = self.slots.get_mut(&key)?;
-        slot.statistics += ViewStatistics { published: 1, ..work };
+        slot.statistics.published += 1;
         slot.view = Arc::clone(&view);
         Some(Superseded::View(slot.cell.publish(view)))
     }

@@ -217,7 +217,3 @@ impl Painter {
         ranges
     }
 }
-
-#[cfg(test)]
-#[path = "render_test.rs"]
-mod tests;

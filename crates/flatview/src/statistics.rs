@@ -7,6 +7,9 @@ use std::ops::AddAssign;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewStatistics {
+    /// Commits that damaged the view, whether it looked different afterwards or not; those that a listener
+    /// refused count, too.
+    pub commits: u64,
     /// New views that were published.
     pub published: u64,
     /// Damaged windows: runs of addresses that were rendered again, or looked at as a whole.
@@ -19,6 +22,7 @@ pub struct ViewStatistics {
 
 impl AddAssign for ViewStatistics {
     fn add_assign(&mut self, other: ViewStatistics) {
+        self.commits += other.commits;
         self.published += other.published;
         self.damaged += other.damaged;
         self.rendered += other.rendered;

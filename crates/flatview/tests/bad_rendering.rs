@@ -272,4 +272,8 @@ fn what_is_large_but_not_too_large_is_rendered() {
     board.map(&shelf, 0x1_0000, &bomb);
     let peephole: AddressSpace = board.look_at("peephole", &board.alias("hole", &shelf, 0, 0x1_0100));
     assert_eq!(peephole.view().len(), 0x100);
+    // A change of what is seen 2^64 times, of which 2^8 are in view, is found in a bounded time, too.
+    let leaf = peephole.view().find(0x1_0000).unwrap().region().clone();
+    board.update(|tx| tx.set_readonly(&leaf, true));
+    assert!(peephole.view().iter().all(|range| range.is_readonly()));
 }

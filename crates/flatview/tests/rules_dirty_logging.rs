@@ -122,6 +122,7 @@ fn memory_is_tracked_for_as_long_as_there_is_a_reason() {
     let (_l1, _r1) = Recorder::new("L1", 1, &log).on(&board.space);
     let memory = &board.memory;
     memory.global_dirty_log_stop(GlobalDirty::all()).unwrap();
+    memory.global_dirty_log_start(GlobalDirty::empty()).unwrap();
     log.heard(&[]);
     memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
     assert_eq!(log.take().len(), 10);

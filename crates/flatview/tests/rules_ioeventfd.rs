@@ -117,7 +117,7 @@ fn the_value_to_match_is_kept_as_given() {
     assert_eq!(io.state().unwrap().ioeventfds[0].datamatch, Some(0x1234_5678));
 }
 
-/// I7: at the address where the view shows them, and wherever it does.
+/// I7, F14: at the address where the view shows them, and wherever it does.
 //
 //  io @1000, a window onto io@800 at 8000
 #[test]

@@ -6,8 +6,8 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use flatview::{
-    AddressRange, Error, FlatRange, GlobalDirty, ListenerResult, MemoryListener, MemoryRegionSection,
-    Registration, ViewChange, listener::priority,
+    AddressRange, AddressSpace, Error, FlatRange, GlobalDirty, ListenerResult, MemoryListener,
+    MemoryRegionSection, Registration, ViewChange, WeakMemory, listener::priority,
 };
 use support::{Board, Log, Recorder, busy_board, line, lines, notifier};
 
@@ -137,7 +137,7 @@ fn what_adds_goes_up_and_what_removes_goes_down() {
     ]);
 }
 
-/// F7, F8: everything as new, range by range; the first listener for ioeventfds hears of those that are there.
+/// F7, F8, I10: everything as new, range by range; the first listener for ioeventfds hears of those that are there.
 #[test]
 fn who_joins_hears_of_everything_there_is() {
     let board = busy_board();
@@ -252,7 +252,7 @@ fn one_listener_can_listen_to_several_spaces() {
     let io = board.io("io", 0x1000);
     let other = board.look_at("other", &board.alias("alias", &board.system, 0, 0x10_0000));
     let adds = Arc::new(Adds(Mutex::default()));
-    let listen = |space: &flatview::AddressSpace| space.register(adds.clone()).unwrap();
+    let listen = |space: &AddressSpace| space.register(adds.clone()).unwrap();
     let (first, _second) = (listen(&board.space), listen(&other));
     board.map(&board.system, 0x1000, &io);
     assert_eq!(
@@ -373,6 +373,80 @@ fn prepare_says_what_was_what_will_be_and_the_difference() {
             owned(&[new])
         ]
     );
+}
+
+/// Looks at everything there is whatever it is asked, as one with a lock of its own could have to wait for who
+/// does.
+struct Nosy {
+    space: AddressSpace,
+    memory: WeakMemory,
+    fails: bool,
+}
+
+impl Nosy {
+    fn look(&self) {
+        let Some(memory) = self.memory.upgrade() else {
+            return;
+        };
+        let ranges = self.space.view().len();
+        let children = self
+            .space
+            .root()
+            .subregions()
+            .map_or(0, |children| children.len());
+        let found = memory
+            .find(self.space.root(), 0, 1)
+            .is_ok_and(|found| found.is_some());
+        assert!(ranges + children + memory.address_spaces().len() >= usize::from(found));
+    }
+}
+
+impl MemoryListener for Nosy {
+    fn name(&self) -> &str {
+        self.look();
+        "nosy"
+    }
+
+    fn priority(&self) -> u32 {
+        self.look();
+        0
+    }
+
+    fn wants_nop(&self) -> bool {
+        self.look();
+        true
+    }
+
+    fn log_sync_mode(&self) -> flatview::LogSync {
+        self.look();
+        flatview::LogSync::Global
+    }
+
+    fn region_nop(&self, _: &MemoryRegionSection<'_>) -> ListenerResult {
+        self.look();
+        if self.fails { Err("no".into()) } else { Ok(()) }
+    }
+}
+
+/// E12: none of our locks is held while a listener is asked anything, so it may hold one of its own.
+#[test]
+fn a_listener_may_look_whatever_it_is_asked() {
+    for fails in [false, true] {
+        let board = busy_board();
+        let nosy = Nosy {
+            space: board.space.clone(),
+            memory: board.memory.downgrade(),
+            fails,
+        };
+        let registration = board.space.register(Arc::new(nosy)).unwrap();
+        let io = board.io("another", 0x1000);
+        let updated = board
+            .memory
+            .update(|tx| tx.add_subregion(&board.system, 0x8000, &io));
+        assert_eq!(updated.is_err(), fails);
+        board.memory.global_dirty_log_sync(true).unwrap();
+        registration.unregister().unwrap();
+    }
 }
 
 /// F9, F15: leaving from within an update takes effect when the update is over, whoever leaves and however it

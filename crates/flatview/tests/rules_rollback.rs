@@ -170,7 +170,8 @@ fn check_compensation(heard: &[String], failure: usize) {
     }
 }
 
-/// E10: at every callback of every listener, first by an error, then by a panic.
+/// E10, F16, F17: at every callback of every listener, first by an error, then by a panic. The error names the
+/// listener.
 #[test]
 fn a_commit_that_fails_at_any_callback_is_taken_back() {
     let scene = Scene::new();
@@ -443,6 +444,29 @@ fn a_registration_that_fails_at_any_callback_leaves_nothing() {
         scene.update().unwrap();
         log.heard(&[]);
     }
+}
+
+/// F7, F16: a registration that cannot even be taken back leaves a listener in error, not the memory: it is the
+/// listener's own picture only, and it is not registered.
+#[test]
+fn a_registration_whose_rollback_fails_harms_nobody_else() {
+    let board = Board::new();
+    board.map(&board.system, 0, &board.io("a", 0x1000));
+    board.map(&board.system, 0x1000, &board.io("b", 0x1000));
+    let log = Log::new();
+    log.fail_at("late.region_add 1000");
+    log.fail_at("late.region_del 0");
+    let late = Arc::new(Recorder::new("late", 0, &log));
+    let error = board.space.register(late.clone()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "inconsistent after a failed rollback: listener `late` of address space `memory` failed in region_add: \
+         told to fail, then listener `late` of address space `memory` failed in abort: told to fail"
+    );
+    assert_eq!(Arc::strong_count(&late), 1);
+    log.take();
+    board.map(&board.system, 0x2000, &board.io("c", 0x1000));
+    log.heard(&[]);
 }
 
 /// P13: those who had started stop again, in reverse, and nothing is logged.

@@ -43,7 +43,7 @@ fn machines_are_updated_independently() {
     there.shows(&["0-fff there@0"]);
 }
 
-/// E3, E5, E15: what a view shows stays, so no range is gone or new. Unlike QEMU's, the listeners hear `begin`
+/// E3, E5, I15: what a view shows stays, so no range is gone or new. Unlike QEMU's, the listeners hear `begin`
 /// and `commit` around it, and only those whose space has the ioeventfd.
 #[test]
 fn an_ioeventfd_alone_replaces_no_range() {

@@ -437,6 +437,31 @@ fn windows_side_by_side_merge_with_what_they_continue() {
     ]);
 }
 
+/// C37, B22: unlike QEMU's sections, ranges that differ in `unmergeable` differ; who logs them does not count.
+#[test]
+fn ranges_are_equal_if_they_show_the_same_in_the_same_way() {
+    let board = Board::new();
+    let ram = board.ram("ram", 0x2000);
+    let window = board.alias("window", &ram, 0, 0x1000);
+    board.map(&board.system, 0x4000, &window);
+    let look = || board.space.view().iter().next().unwrap().clone();
+    let before = look();
+    for Mark { set, .. } in MARKS {
+        board.update(|tx| set(tx, &window, true));
+        assert_ne!(look(), before);
+        board.update(|tx| set(tx, &window, false));
+        assert_eq!(look(), before);
+    }
+    board.update(|tx| tx.set_alias_offset(&window, 0x1000));
+    assert_ne!(look(), before);
+    board.update(|tx| {
+        tx.set_alias_offset(&window, 0)?;
+        tx.set_log(&ram, true)
+    });
+    assert_eq!(look(), before);
+    assert_ne!(look().dirty_log_mask(), before.dirty_log_mask());
+}
+
 /// C40: everything about a range can be asked, and the walk can be ended at any range.
 #[test]
 fn a_view_can_be_walked() {

@@ -279,14 +279,30 @@ impl Looker<'_> {
                 assert!(which != 0 || version.is_some());
                 self.newest(which, version);
             }
+            12..16 => self.find_known(),
             _ => {
                 let address = self.dice.roll(WINDOW + TILE);
-                match reader.find(address) {
+                match self.readers[which].find(address) {
                     Some(range) => assert!(range.range().contains(address), "{range:?}, not {address:#x}"),
                     None => assert_ne!(which, 0, "a hole at {address:#x}"),
                 }
             }
         }
+    }
+
+    /// What a reader finds is of a version between those that it shows before and after.
+    fn find_known(&mut self) {
+        let reader = &mut self.readers[0];
+        let slot = self.dice.roll(TILES);
+        let before = version_of(reader.view()).unwrap();
+        let found = reader.find(slot * TILE).unwrap().region().name().to_owned();
+        let after = version_of(reader.view()).unwrap();
+        let mut possible = (before..=after).map(|version| (slot + TILES - version % TILES) % TILES);
+        assert!(
+            possible.any(|tile| found == format!("tile{tile}")),
+            "{found} in slot {slot}, versions {before} to {after}"
+        );
+        self.newest(0, Some(after));
     }
 
     /// Whoever has seen a version sees no older one any more.

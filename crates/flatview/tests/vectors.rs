@@ -41,6 +41,7 @@ fn documented_overlap(board: &Board, b: &Region) {
     });
 }
 
+/// C1, C25.
 #[test]
 fn ab1_lower_priorities_show_through_the_holes_of_a_container() {
     let board = Board::new();
@@ -54,6 +55,7 @@ fn ab1_lower_priorities_show_through_the_holes_of_a_container() {
     ]);
 }
 
+/// B13, C24.
 #[test]
 fn ab1_a_terminating_region_fills_its_own_holes() {
     let board = Board::new();
@@ -74,6 +76,7 @@ fn ab1_a_terminating_region_fills_its_own_holes() {
 //  Y:           [YYYYYYYYYYYY]           Y:               [YYYYYYYYYYYYYYYYYY]
 //
 //        [XXXXXX][YYYYYYYYYYY]                     [XXXXXXXXXXXXXXXXXXXX][YYY]
+/// B3, B4.
 #[test]
 fn ab2_of_equals_the_newest_or_last_moved_wins() {
     let board = Board::new();
@@ -104,6 +107,7 @@ fn ab2_of_equals_the_newest_or_last_moved_wins() {
 //  a1:                                      [             ]…………………………    0x8000 bytes from a2+1000
 //
 //  system:  100000  [r@5000 r@6000] 101fff; the rest of a1 lies beyond the end of a2
+/// C6, C7, C12, C13.
 #[test]
 fn ab3_an_alias_of_an_alias_shows_what_both_windows_show() {
     let board = Board::new();
@@ -119,6 +123,7 @@ fn ab3_an_alias_of_an_alias_shows_what_both_windows_show() {
 //        0      1000                       80000000
 //  a:    [r@100 ]                   box:   [                ]
 //                                   r:     [rrrrrrrrrrrrrrrr]
+/// C3, C4, C5.
 #[test]
 fn ab4_an_alias_sees_its_target_and_nothing_around_it() {
     let board = Board::new();
@@ -144,6 +149,7 @@ fn ab4_an_alias_sees_its_target_and_nothing_around_it() {
 //        -8000                 0                 8000
 //  r:    [rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr]
 //  alias:                      [                 ]
+/// C5, C11.
 #[test]
 fn ab5_a_base_below_zero_is_no_special_case() {
     let board = Board::new();
@@ -157,6 +163,7 @@ fn ab5_a_base_below_zero_is_no_special_case() {
 //             10000     10800     11000     11800
 //  container: [                   ]
 //  child:               [ccccccccc|.........]
+/// C9, C14, A17.
 #[test]
 fn ab6_a_container_clips_its_child() {
     let board = Board::new();
@@ -176,6 +183,7 @@ fn ab6_a_container_clips_its_child() {
 //             fffffffffffff000    fffffffffffff800    2^64
 //  container: [                                       |
 //  child:                         [ccccccccccccccccccc|cccccccc…
+/// C9, C10.
 #[test]
 fn ab7_nothing_wraps_around_at_the_top() {
     let board = Board::new();
@@ -192,6 +200,7 @@ fn ab7_nothing_wraps_around_at_the_top() {
 //          0          1000         2000
 //  low:    [ r@0     ]
 //  high:              [ r@1000     ]
+/// C35, C16 to C18.
 #[test]
 fn ab8_neighbours_merge_only_if_nobody_could_tell() {
     let (alike, swapped) = ([0, 0x1000], [0x1000, 0]);
@@ -244,6 +253,7 @@ fn ab8_neighbours_merge_only_if_nobody_could_tell() {
 //
 //  bus master space ──► c ──► [ alias of system, 2^64 bytes ]
 //                       └───► [ second ] (later)
+/// C30, C31, C34.
 #[test]
 fn ab9_spaces_that_see_the_same_share_the_view() {
     let board = Board::new();
@@ -281,6 +291,7 @@ fn ab9_spaces_that_see_the_same_share_the_view() {
 //        0            4000   5000            10000
 //  RAM:  [RRRRRRRRRRRRRRRRRRRRRRRRRRRRRRRRRRR]
 //  m:                 [mmmmm]                      priority 1
+/// F4, G2, G10; E7 as it is here.
 #[test]
 fn ab10_deletions_come_before_additions_and_priorities_turn_round_in_between() {
     let board = Board::new();
@@ -319,6 +330,7 @@ fn two_listeners(board: &Board, log: &Arc<Log>) -> [(Arc<Recorder>, Registration
         .map(|(name, priority)| Recorder::new(name, priority, log).with_nops().on(&board.space))
 }
 
+/// P2, G5.
 #[test]
 fn ab11_a_display_that_logs_changes_nothing_but_the_mask() {
     let board = Board::new();
@@ -356,6 +368,7 @@ fn ab11_a_display_that_logs_changes_nothing_but_the_mask() {
     ]);
 }
 
+/// C20, P4.
 #[test]
 fn ab11_the_mask_of_translated_code_stands_beside_the_others() {
     let board = Board::new();
@@ -377,6 +390,7 @@ fn ab11_the_mask_of_translated_code_stands_beside_the_others() {
     );
 }
 
+/// E13, P13, G5.
 #[test]
 fn ab11_tracking_all_of_memory_tells_everybody_then_every_range_of_memory() {
     let board = Board::new();
@@ -416,6 +430,7 @@ fn ab11_tracking_all_of_memory_tells_everybody_then_every_range_of_memory() {
 //
 // The slots of the trace are these ranges: KVM has one for each, and the ranges that go and come are the
 // slots that are deleted and made.
+/// C36, D2; E14.
 #[test]
 fn ab12_a_pam_window_splits_the_option_rom_and_heals_it() {
     let board = Board::new();
@@ -491,6 +506,7 @@ fn ab12_a_pam_window_splits_the_option_rom_and_heals_it() {
     both_show(&healed);
 }
 
+/// I1, I2, I3, without I5.
 #[test]
 fn ab16_ioeventfds_sort_by_address_length_value_and_notifier() {
     let board = Board::new();

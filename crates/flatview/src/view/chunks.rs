@@ -231,6 +231,15 @@ impl Chunks {
         })
     }
 
+    /// From the first to the last start of a range of `old` in a chunk that is not shared with this sequence.
+    pub(super) fn replaced_since(&self, old: &Chunks) -> Option<AddressRange> {
+        let (is, was) = (self.groups.iter().collect(), old.groups.iter().collect());
+        let (is, was) = without_common_ends::<Group>(is, was);
+        let (_, was) = without_common_ends(chunks_of(is), chunks_of(was));
+        let (first, last) = (was.first()?, was.last()?);
+        AddressRange::from_bounds(first.starts.first(), last.ranges.last()?.start())
+    }
+
     /// Replaces what lies within `window` by `rendered`, which lies within it, and merges at the seams (rule
     /// C35). Tells how many ranges were put in; `None` if nothing is different.
     pub(super) fn splice(&mut self, window: AddressRange, rendered: Vec<FlatRange>) -> Option<usize> {
@@ -337,6 +346,25 @@ impl Chunks {
             range: self.groups[group].chunks[chunk].ranges.len() - 1,
         }
     }
+}
+
+fn chunks_of(groups: Vec<&Arc<Group>>) -> Vec<&Arc<Chunk>> {
+    groups.into_iter().flat_map(|group| group.chunks.iter()).collect()
+}
+
+/// What is left of two lists without the parts that they share at the beginning and at the end.
+fn without_common_ends<'a, T>(
+    mut a: Vec<&'a Arc<T>>,
+    mut b: Vec<&'a Arc<T>>,
+) -> (Vec<&'a Arc<T>>, Vec<&'a Arc<T>>) {
+    while a.last().zip(b.last()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)) {
+        a.pop();
+        b.pop();
+    }
+    let common = a.iter().zip(&b).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
+    a.drain(..common);
+    b.drain(..common);
+    (a, b)
 }
 
 fn chunked(ranges: Vec<FlatRange>) -> Vec<Arc<Chunk>> {

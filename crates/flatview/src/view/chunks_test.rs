@@ -154,3 +154,41 @@ fn the_last_byte_of_the_space_is_found() {
     let full: Vec<_> = (0..64).map(|n| range(&regions[0], n * 2, n * 2, 0)).collect();
     assert_eq!(Chunks::new(full).find(u64::MAX), None);
 }
+
+#[test]
+fn ranges_in_shared_chunks_stay_where_they_are() {
+    let regions = regions();
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let old = Chunks::new(
+            (0..3000)
+                .map(|n| range(&regions[0], n * 4, n * 4 + 1, 0))
+                .collect(),
+        );
+        let mut new = old.clone();
+        for _ in 0..random.below(3) {
+            let start = random.below(11_000);
+            let window = AddressRange::new(start, 1 + random.below(300)).unwrap();
+            let rendered = match random.chance(2) {
+                true => Vec::new(),
+                false => vec![range(&regions[1], window.start(), window.last(), 0)],
+            };
+            new.splice(window, rendered);
+        }
+        let replaced = new.replaced_since(&old);
+        let kept: Vec<*const FlatRange> = new.iter().map(std::ptr::from_ref).collect();
+        for range in old
+            .iter()
+            .filter(|range| !replaced.is_some_and(|r| r.contains(range.start())))
+        {
+            assert!(
+                kept.contains(&std::ptr::from_ref(range)),
+                "seed {seed}: {range:?}, replaced {replaced:?}"
+            );
+        }
+        assert_eq!(
+            replaced.is_none(),
+            old.groups.iter().zip(&new.groups).all(|(a, b)| Arc::ptr_eq(a, b))
+        );
+    }
+}

@@ -87,6 +87,11 @@ impl FlatView {
         self.ranges.find(address)
     }
 
+    /// Where the ranges of `old` begin that lie in chunks that this view does not share.
+    pub(crate) fn replaced_chunks(&self, old: &FlatView) -> Option<AddressRange> {
+        self.ranges.replaced_since(&old.ranges)
+    }
+
     /// `window`, made wider so that no range is rendered in two halves that would not merge again.
     ///
     /// Whether two neighbouring bytes of an unmergeable region are one range depends on the way to them, and
@@ -149,7 +154,3 @@ impl fmt::Debug for FlatView {
         f.debug_list().entries(self.iter()).finish()
     }
 }
-
-#[cfg(test)]
-#[path = "view_test.rs"]
-mod tests;

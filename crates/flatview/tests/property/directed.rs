@@ -63,8 +63,8 @@ impl MemoryListener for Fails {
 fn machine() -> (Memory, Region, AddressSpace) {
     let memory = Memory::new();
     let system = memory.region("system").container(Size::MAX);
-    let space = memory.create_address_space("memory", &system).unwrap();
-    (memory, system, space)
+    let space = memory.create_address_space("memory", &system);
+    (memory, system, space.expect("an empty container can be shown"))
 }
 
 /// Instead of E10: a commit that fails, and whose taking back fails too, ends all updates.
@@ -116,7 +116,7 @@ fn nest(memory: &Memory, levels: usize) -> Vec<Region> {
                 .windows(2)
                 .try_for_each(|pair| tx.add_subregion(&pair[0], 1, &pair[1]))
         })
-        .unwrap();
+        .expect("the regions are mapped nowhere");
     regions
 }
 

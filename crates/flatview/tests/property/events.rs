@@ -27,8 +27,8 @@ pub(crate) enum Event {
     LogStop(Range, u8, u8),
     RegionAdd(Range),
     CoalescedAdd(Range, (u64, u64)),
-    EventFdDel(EventFd),
-    EventFdAdd(EventFd),
+    IoEventFdDel(EventFd),
+    IoEventFdAdd(EventFd),
 }
 
 /// One callback.
@@ -60,8 +60,8 @@ impl Call {
             Call::Event(Event::LogStop(..)) => "log_stop",
             Call::Event(Event::RegionAdd(_)) => "region_add",
             Call::Event(Event::CoalescedAdd(..)) => "coalesced_io_add",
-            Call::Event(Event::EventFdDel(_)) => "eventfd_del",
-            Call::Event(Event::EventFdAdd(_)) => "eventfd_add",
+            Call::Event(Event::IoEventFdDel(_)) => "eventfd_del",
+            Call::Event(Event::IoEventFdAdd(_)) => "eventfd_add",
         }
     }
 }
@@ -71,7 +71,7 @@ impl Event {
     fn is_reverse(&self) -> bool {
         matches!(
             self,
-            Event::CoalescedDel(..) | Event::RegionDel(_) | Event::LogStop(..) | Event::EventFdDel(_)
+            Event::CoalescedDel(..) | Event::RegionDel(_) | Event::LogStop(..) | Event::IoEventFdDel(_)
         )
     }
 
@@ -91,8 +91,8 @@ impl Event {
             }
             Event::LogStart(range, old, new) => Event::LogStop(Range { log: old, ..range }, new, old),
             Event::LogStop(range, old, new) => Event::LogStart(Range { log: old, ..range }, new, old),
-            Event::EventFdDel(eventfd) => Event::EventFdAdd(eventfd),
-            Event::EventFdAdd(eventfd) => Event::EventFdDel(eventfd),
+            Event::IoEventFdDel(eventfd) => Event::IoEventFdAdd(eventfd),
+            Event::IoEventFdAdd(eventfd) => Event::IoEventFdDel(eventfd),
         }
     }
 }
@@ -144,12 +144,12 @@ pub(crate) fn difference(old: &Picture, new: &Picture) -> Vec<Event> {
     events.extend(
         only_in(&old.eventfds, &new.eventfds)
             .into_iter()
-            .map(Event::EventFdDel),
+            .map(Event::IoEventFdDel),
     );
     events.extend(
         only_in(&new.eventfds, &old.eventfds)
             .into_iter()
-            .map(Event::EventFdAdd),
+            .map(Event::IoEventFdAdd),
     );
     events
 }
@@ -166,7 +166,7 @@ pub(crate) fn joining(picture: &Picture) -> Vec<Event> {
             events.push(Event::LogStart(*range, 0, range.log));
         }
     }
-    events.extend(picture.eventfds.iter().copied().map(Event::EventFdAdd));
+    events.extend(picture.eventfds.iter().copied().map(Event::IoEventFdAdd));
     events
 }
 
@@ -182,7 +182,7 @@ pub(crate) fn leaving(picture: &Picture) -> Vec<Event> {
         }
         events.push(Event::RegionDel(*range));
     }
-    events.extend(picture.eventfds.iter().copied().map(Event::EventFdDel));
+    events.extend(picture.eventfds.iter().copied().map(Event::IoEventFdDel));
     events
 }
 

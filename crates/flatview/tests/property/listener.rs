@@ -417,7 +417,7 @@ impl MemoryListener for TestListener {
 
     fn eventfd_add(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
         let eventfd = self.eventfd(eventfd);
-        self.on(Event::EventFdAdd(eventfd), |listener, belief, _| {
+        self.on(Event::IoEventFdAdd(eventfd), |listener, belief, _| {
             listener.check(belief.eventfds.insert(eventfd), || {
                 format!("{eventfd:x?} added twice")
             });
@@ -426,7 +426,7 @@ impl MemoryListener for TestListener {
 
     fn eventfd_del(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
         let eventfd = self.eventfd(eventfd);
-        self.on(Event::EventFdDel(eventfd), |listener, belief, _| {
+        self.on(Event::IoEventFdDel(eventfd), |listener, belief, _| {
             listener.check(belief.eventfds.remove(&eventfd), || {
                 format!("{eventfd:x?} deleted, which is not there")
             });
