@@ -20,8 +20,11 @@
 //!
 //! The updater stores the view, then the generation; a reader loads the generation, then the view. So the
 //! view a reader keeps is at least as new as the generation beside it, and a newer one is always noticed.
-//! When a space moves to another cell, the updater stores the binding, then grows the generation of the
-//! *old* cell; a reader that has just read the old cell looks at the binding once more before it settles.
+//! The generation grows before the view is stored, too, and is odd in between: as soon as anybody can see the
+//! new view, no reader takes the old one for current.
+//! When a space moves to another cell, the binding is stored in place of the view, and it is the generation of
+//! the *old* cell that grows; a reader that has just read the old cell looks at the binding once more before
+//! it settles.
 //! A reader gives up its reference, then asks whether somebody waits; a waiter says that it waits, then
 //! counts references; a sequentially consistent fence stands between the two steps on both sides, so at
 //! least one of them sees the other. `publish_loom.rs` checks all of this in every interleaving.
@@ -31,10 +34,14 @@ use super::primitive::{
     Arc, ArcSlot, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, wait,
 };
 
+/// The generation of a hold that is never current. No cell gets there.
+const NEVER: u64 = u64::MAX;
+
 /// The current view of one physical root.
 #[derive(Debug)]
 pub(crate) struct Cell<V> {
     view: ArcSlot<V>,
+    /// Odd while something is being replaced.
     generation: AtomicU64,
 }
 
@@ -49,13 +56,15 @@ impl<V> Cell<V> {
 
     /// Shows `view` from now on; the view it replaces has to be retired.
     pub(crate) fn publish(&self, view: Arc<V>) -> Arc<V> {
-        let old = self.view.swap(view);
-        self.touch();
-        old
+        self.replace(|| self.view.swap(view))
     }
 
-    fn touch(&self) {
+    /// Replaces something that holds on this cell have to notice. Only one thread at a time does this.
+    fn replace<T>(&self, swap: impl FnOnce() -> T) -> T {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        let old = swap();
         self.generation.fetch_add(1, Ordering::Release);
+        old
     }
 }
 
@@ -81,9 +90,9 @@ impl<V> Outlet<V> {
 
     /// Looks at `cell` from now on; the binding it replaces has to be retired.
     pub(crate) fn bind(&self, cell: Arc<Cell<V>>) -> Arc<Binding<V>> {
-        let old = self.binding.swap(Arc::new(Binding { cell }));
-        old.cell.touch();
-        old
+        let new = Arc::new(Binding { cell });
+        let old = self.binding.load();
+        old.cell.replace(|| self.binding.swap(new))
     }
 }
 
@@ -148,6 +157,9 @@ impl<V> Hold<V> {
             drop(view);
             binding = again;
         };
+        // A hold that is taken meanwhile cannot tell whether it has the old or the new.
+        let is_replacing = generation % 2 != 0;
+        let generation = if is_replacing { NEVER } else { generation };
         compare(self.held().map(|held| &**held), &view);
         self.held = None;
         // Also if nothing was held: an overtaken look had hold of what the updater retired meanwhile.
