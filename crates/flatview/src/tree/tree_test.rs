@@ -7,12 +7,13 @@ use crate::memory::Memory;
 /// The index finds all children that meet a range, and looks at few others, however many there are.
 #[test]
 fn a_look_into_a_large_container_is_short() {
+    const LONGEST: u64 = 0x1ff_ffff;
     let memory = Memory::new();
     let container = memory.region("container").container(Size::MAX);
-    // Pages side by side, and every hundredth the first of a stretch of almost two to the thirteenth.
+    // Pages side by side, and every hundredth the first of a stretch as long as its size class allows.
     let children: Vec<(u64, Region)> = (0..5000)
         .map(|page| {
-            let size = if page % 100 == 0 { 0x1ff_f000 } else { 0x1000u64 };
+            let size = if page % 100 == 0 { LONGEST } else { 0x1000u64 };
             (page * 0x1000, memory.region("child").reservation(size))
         })
         .collect();
@@ -31,8 +32,18 @@ fn a_look_into_a_large_container_is_short() {
         .children
         .index()
         .expect("5000 are many");
-    for page in [0, 1, 99, 100, 2501, 4999, 5000, 100_000] {
-        let range = AddressRange::new(page * 0x1000, 1).unwrap();
+    for address in [
+        0,
+        0x1000,
+        0x6_3000,
+        0x6_4000,
+        0x9c_5fff,
+        0x138_7fff,
+        LONGEST - 1,
+        LONGEST,
+        1 << 40,
+    ] {
+        let range = AddressRange::new(address, 1).unwrap();
         let mut expected: Vec<RegionId> = children
             .iter()
             .filter(|(at, child)| {
@@ -46,7 +57,7 @@ fn a_look_into_a_large_container_is_short() {
         assert!(found.is_sorted_by_key(|&child| tree.node(child).key()));
         expected.sort_unstable();
         found.sort_unstable();
-        assert_eq!(found, expected, "page {page}");
+        assert_eq!(found, expected, "{address:#x}");
         let looked_at = index.candidates(range).count();
         assert!(
             looked_at <= 2 * expected.len() + 100,
