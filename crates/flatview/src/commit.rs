@@ -213,7 +213,11 @@ impl Plan {
             false => damage::windows(tree),
         };
         for (root, windows) in windows {
-            if let Some(slot) = registry.slot(Some(root)) {
+            // What everybody leaves is not rendered: it may be endless by now.
+            let stays = |space: &SpaceId| plan.moves.get(space).is_none_or(|to| *to == Some(root));
+            let is_used = registry.users(Some(root)).any(|space| stays(&space))
+                || plan.moves.values().any(|to| *to == Some(root));
+            if is_used && let Some(slot) = registry.slot(Some(root)) {
                 let (work, rerendered) = rerender(tree, root, &slot.view, windows)?;
                 plan.work.push((Some(root), work));
                 plan.changed

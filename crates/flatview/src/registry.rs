@@ -218,6 +218,14 @@ impl Registry {
         superseded
     }
 
+    /// The spaces that have the view of a slot.
+    pub(crate) fn users(&self, key: SlotKey) -> impl Iterator<Item = SpaceId> {
+        self.slots
+            .get(&key)
+            .into_iter()
+            .flat_map(|slot| slot.users.iter().copied())
+    }
+
     /// The oldest space that has the view of a slot: the one in whose turn it is published.
     pub(crate) fn publishes_as(&self, key: SlotKey) -> Option<(SpaceId, SlotKey)> {
         let first = self.slots.get(&key)?.users.first()?;

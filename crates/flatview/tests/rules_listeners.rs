@@ -1,5 +1,5 @@
 //! Group F of the reference: listeners, their order, and how they join and leave. Listeners that fail are in
-//! `rules_rollback.rs`.
+//! `rules_rollback.rs` and `rules_joining.rs`.
 
 mod support;
 

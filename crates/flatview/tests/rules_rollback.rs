@@ -1,12 +1,12 @@
-//! Where QEMU aborts (E10, F16): listeners that refuse or fail, at every single callback of a commit, of a
-//! registration and of the start of tracking.
+//! Where QEMU aborts (E10, F16): listeners that refuse or fail, at every single callback of a commit and of its
+//! rollback. Those that fail as they join or leave are in `rules_joining.rs`.
 
 mod support;
 
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Error, GlobalDirty, Receipt, Region, Registration};
-use support::{Board, Log, Recorder, children, lines, notifier, truth};
+use support::{Board, Log, Recorder, children, events, inverse, notifier, truth};
 
 /// Two spaces, four listeners, and an update in which every kind of event occurs.
 //
@@ -86,46 +86,6 @@ impl Scene {
     }
 }
 
-/// What takes a line of the log back. Who logs a range that stays is left out of it: see
-/// `a_range_that_stays_is_shown_as_it_was`.
-fn inverse(line: &str) -> String {
-    if line.contains("region_nop") {
-        return line.split(" log=").next().unwrap_or_default().to_owned();
-    }
-    for (one, other) in [
-        ("region_add", "region_del"),
-        ("coalesced_io_add", "coalesced_io_del"),
-        ("eventfd_add", "eventfd_del"),
-        ("log_start", "log_stop"),
-    ] {
-        for (from, to) in [(one, other), (other, one)] {
-            if let Some((start, end)) = line.split_once(&format!(".{from} ")) {
-                let end = match end
-                    .rsplit_once(' ')
-                    .and_then(|(range, masks)| Some((range, masks.split_once("->")?)))
-                {
-                    Some((range, (old, new))) => format!("{range} {new}->{old}"),
-                    None => end.to_owned(),
-                };
-                return format!("{start}.{to} {end}");
-            }
-        }
-    }
-    line.to_owned()
-}
-
-/// The callbacks of one listener about ranges, ioeventfds and coalesced ranges.
-fn events(heard: &[&String]) -> Vec<String> {
-    let is_event = |line: &&&String| {
-        line.contains("_add ") || line.contains("_del ") || line.contains("_nop ") || line.contains("log_st")
-    };
-    heard
-        .iter()
-        .filter(is_event)
-        .map(|line| (**line).clone())
-        .collect()
-}
-
 /// Checks what each listener heard after the line `failure`, which says FAILS, given what it heard before.
 fn check_compensation(heard: &[String], failure: usize) {
     for name in ["A0", "A5", "A9", "B3"] {
@@ -156,18 +116,37 @@ fn check_compensation(heard: &[String], failure: usize) {
         };
         assert_eq!(after, expected, "{name}, after {}", heard[failure]);
     }
-    let first_again = heard[failure + 1..]
+    let (before, after) = (&heard[..failure], &heard[failure + 1..]);
+    let names = |lines: &[String], callback: &str| -> Vec<String> {
+        let of = |line: &String| line.strip_suffix(callback).map(str::to_owned);
+        lines.iter().filter_map(of).collect()
+    };
+    // Who has not committed gives up before who has is called again, the last to be prepared first.
+    let first_again = after.iter().position(|line| line.ends_with(".begin"));
+    let gave_up = names(&after[..first_again.unwrap_or(after.len())], ".abort");
+    assert_eq!(names(after, ".abort"), gave_up);
+    let mut prepared = names(before, ".prepare");
+    prepared.retain(|name| gave_up.contains(name));
+    prepared.reverse();
+    assert_eq!(gave_up, prepared);
+    // Who has committed hears everything in exactly the reverse order, across listeners as well.
+    let committed = names(before, ".commit");
+    let theirs = |lines: &[String]| -> Vec<String> {
+        let by_them = |line: &&String| committed.iter().any(|name| line.starts_with(&format!("{name}.")));
+        events(&lines.iter().filter(by_them).collect::<Vec<_>>())
+    };
+    let back: Vec<String> = theirs(before).iter().rev().map(|line| inverse(line)).collect();
+    let heard_back: Vec<String> = theirs(after)
         .iter()
-        .position(|line| line.ends_with(".begin"));
-    let last_abort = heard[failure + 1..]
-        .iter()
-        .rposition(|line| line.ends_with(".abort"));
-    if let (Some(again), Some(abort)) = (first_again, last_abort) {
-        assert!(
-            abort < again,
-            "who has not committed gives up before who has is called again"
-        );
-    }
+        .map(|line| {
+            if line.contains("region_nop") {
+                inverse(line)
+            } else {
+                line.clone()
+            }
+        })
+        .collect();
+    assert_eq!(heard_back, back, "after {}", heard[failure]);
 }
 
 /// E10, F16, F17: at every callback of every listener, first by an error, then by a panic. The error names the
@@ -389,166 +368,4 @@ fn a_rollback_that_fails_ends_in_inconsistent() {
         rollbacks > 100,
         "only {rollbacks} callbacks of rollbacks were seen"
     );
-}
-
-/// F7, F16: a registration that fails at any callback; while all of memory is tracked, too.
-#[test]
-fn a_registration_that_fails_at_any_callback_leaves_nothing() {
-    for tracked in [false, true] {
-        let scene = Scene::new();
-        if tracked {
-            scene
-                .board
-                .memory
-                .global_dirty_log_start(GlobalDirty::MIGRATION)
-                .unwrap();
-        }
-        scene.log.take();
-        let log = Log::new();
-        let register = || {
-            let recorder = Arc::new(Recorder::new("late", 7, &log));
-            let registration = scene.board.space.register(recorder.clone());
-            (recorder, registration)
-        };
-        let (recorder, registration) = register();
-        let all = log.take();
-        assert_eq!(recorder.picture(), lines(&scene.board.space.view()));
-        registration.unwrap().unregister().unwrap();
-        log.take();
-
-        for (index, line) in all.iter().enumerate() {
-            log.fail_after(index);
-            let (recorder, registration) = register();
-            let error = registration.unwrap_err();
-            assert_eq!(matches!(error, Error::Refused { .. }), line == "late.prepare");
-            let heard = log.take();
-            assert_eq!(heard[..index], all[..index]);
-            let undone: Vec<_> = heard[index + 1..].to_vec();
-            let mut expected: Vec<String> = match line.as_str() {
-                "late.prepare" | "late.commit" => Vec::new(),
-                _ => vec!["late.abort".to_owned()],
-            };
-            if !expected.is_empty() {
-                let mut back = events(&heard[..index].iter().collect::<Vec<_>>());
-                back.retain(|line| line != "late.log_global_start");
-                expected.extend(back.iter().rev().map(|line| inverse(line)));
-            }
-            if heard[..index].iter().any(|line| line == "late.log_global_start") {
-                expected.push("late.log_global_stop".to_owned());
-            }
-            assert_eq!(undone, expected, "after {line}");
-            assert_eq!(recorder.picture(), [""; 0]);
-            assert_eq!(Arc::strong_count(&recorder), 1, "it is let go of");
-        }
-        // None of those who failed hears anything more.
-        scene.update().unwrap();
-        log.heard(&[]);
-    }
-}
-
-/// F7, F16: a registration that cannot even be taken back leaves a listener in error, not the memory: it is the
-/// listener's own picture only, and it is not registered.
-#[test]
-fn a_registration_whose_rollback_fails_harms_nobody_else() {
-    let board = Board::new();
-    board.map(&board.system, 0, &board.io("a", 0x1000));
-    board.map(&board.system, 0x1000, &board.io("b", 0x1000));
-    let log = Log::new();
-    log.fail_at("late.region_add 1000");
-    log.fail_at("late.region_del 0");
-    let late = Arc::new(Recorder::new("late", 0, &log));
-    let error = board.space.register(late.clone()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "inconsistent after a failed rollback: listener `late` of address space `memory` failed in region_add: \
-         told to fail, then listener `late` of address space `memory` failed in abort: told to fail"
-    );
-    assert_eq!(Arc::strong_count(&late), 1);
-    log.take();
-    board.map(&board.system, 0x2000, &board.io("c", 0x1000));
-    log.heard(&[]);
-}
-
-/// P13: those who had started stop again, in reverse, and nothing is logged.
-#[test]
-fn tracking_that_cannot_start_does_not_start() {
-    let board = Board::new();
-    board.map(&board.system, 0, &board.ram("ram", 0x1000));
-    let log = Log::new();
-    let _listeners =
-        [0, 1, 2].map(|priority| Recorder::new(&format!("L{priority}"), priority, &log).on(&board.space));
-    log.fail_at("L2.log_global_start");
-    let error = board
-        .memory
-        .global_dirty_log_start(GlobalDirty::MIGRATION)
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        Error::ListenerFailed {
-            callback: "log_global_start",
-            ..
-        }
-    ));
-    log.heard(&[
-        "L0.log_global_start",
-        "L1.log_global_start",
-        "L2.log_global_start FAILS",
-        "L1.log_global_stop",
-        "L0.log_global_stop",
-    ]);
-    board.shows(&["0-fff ram@0"]);
-
-    // Everybody is told, then a range cannot be logged.
-    log.fail_at("L1.log_start");
-    board
-        .memory
-        .global_dirty_log_start(GlobalDirty::MIGRATION)
-        .unwrap_err();
-    let heard = log.take();
-    assert_eq!(
-        heard[heard.len() - 3..],
-        ["L2.log_global_stop", "L1.log_global_stop", "L0.log_global_stop"]
-    );
-    board.shows(&["0-fff ram@0"]);
-
-    board
-        .memory
-        .global_dirty_log_start(GlobalDirty::MIGRATION)
-        .unwrap();
-    board.shows(&["0-fff ram@0 log=4"]);
-    // A stop that fails leaves tracking on.
-    log.fail_at("L0.log_stop");
-    board
-        .memory
-        .global_dirty_log_stop(GlobalDirty::MIGRATION)
-        .unwrap_err();
-    board.shows(&["0-fff ram@0 log=4"]);
-    board
-        .memory
-        .global_dirty_log_stop(GlobalDirty::MIGRATION)
-        .unwrap();
-    board.shows(&["0-fff ram@0"]);
-}
-
-/// F9: unregistering goes on whatever fails, and says what failed first.
-#[test]
-fn unregistering_cannot_be_stopped() {
-    let scene = Scene::new();
-    let (recorder, registration) = {
-        let mut listeners = scene.listeners;
-        listeners.remove(0)
-    };
-    scene.log.fail_at("A0.region_del");
-    let error = registration.unregister().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "listener `A0` of address space `memory` failed in region_del: told to fail"
-    );
-    let heard = scene.log.take();
-    assert_eq!(
-        heard.iter().filter(|line| line.contains("A0.region_del")).count(),
-        2
-    );
-    assert!(heard.iter().any(|line| line == "A0.commit"));
-    assert_eq!(Arc::strong_count(&recorder), 1, "it is let go of");
 }

@@ -8,10 +8,10 @@ use crate::memory::Memory;
 fn a_look_into_a_large_container_is_short() {
     let memory = Memory::new();
     let container = memory.region("container").container(Size::MAX);
-    // Pages side by side, and every hundredth the first of a stretch of a thousand.
+    // Pages side by side, and every hundredth the first of a stretch of almost two to the thirteenth.
     let children: Vec<(u64, Region)> = (0..5000)
         .map(|page| {
-            let size = if page % 100 == 0 { 0x100_0000 } else { 0x1000u64 };
+            let size = if page % 100 == 0 { 0x1ff_f000 } else { 0x1000u64 };
             (page * 0x1000, memory.region("child").reservation(size))
         })
         .collect();

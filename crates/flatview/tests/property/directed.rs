@@ -321,6 +321,36 @@ fn a_space_that_is_gone_refuses_nothing() {
     assert_eq!(memory.address_spaces(), [space]);
 }
 
+/// Found: a view that every space leaves in the same commit is not rendered once more.
+#[test]
+fn a_view_that_everybody_leaves_refuses_nothing() {
+    let memory = Memory::new();
+    let bus = memory.region("bus").container(0x1000);
+    let mirror = memory.region("mirror").alias(&bus, 0, 0x1000);
+    let mirror = mirror.expect("the bus is one of ours");
+    let window = memory.region("window").alias(&bus, 0, 0x1000);
+    let window = window.expect("the bus is one of ours");
+    let space = memory.create_address_space("space", &window).unwrap();
+    let ram = memory.region("ram").ram(RamBlock::unbacked(0x10));
+    memory
+        .update(|tx| {
+            tx.add_subregion(&bus, 0, &ram)?;
+            tx.add_subregion(&bus, 0x800, &mirror)?;
+            tx.set_enabled(&mirror, false)
+        })
+        .unwrap();
+    assert_eq!(space.view().len(), 1);
+    // The bus sees itself without end from here on; the window ends.
+    memory
+        .update(|tx| {
+            tx.set_address(&mirror, 0)?;
+            tx.set_enabled(&mirror, true)?;
+            tx.set_enabled(&window, false)
+        })
+        .unwrap();
+    assert!(space.view().is_empty());
+}
+
 /// Found: one space leaves a view, another one comes to it, and it changes, in one commit.
 #[test]
 fn spaces_may_pass_the_view_of_a_root_on() {

@@ -225,6 +225,45 @@ pub(crate) fn share_a_view(a: &AddressSpace, b: &AddressSpace) -> bool {
     std::ptr::eq::<FlatView>(&*a.view(), &*b.view())
 }
 
+/// What takes a line of a [`Log`] back. Who logs a range that stays is left out of it.
+pub(crate) fn inverse(line: &str) -> String {
+    if line.contains("region_nop") {
+        return line.split(" log=").next().unwrap_or_default().to_owned();
+    }
+    for (one, other) in [
+        ("region_add", "region_del"),
+        ("coalesced_io_add", "coalesced_io_del"),
+        ("eventfd_add", "eventfd_del"),
+        ("log_start", "log_stop"),
+    ] {
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some((start, end)) = line.split_once(&format!(".{from} ")) {
+                let end = match end
+                    .rsplit_once(' ')
+                    .and_then(|(range, masks)| Some((range, masks.split_once("->")?)))
+                {
+                    Some((range, (old, new))) => format!("{range} {new}->{old}"),
+                    None => end.to_owned(),
+                };
+                return format!("{start}.{to} {end}");
+            }
+        }
+    }
+    line.to_owned()
+}
+
+/// The lines of a [`Log`] about ranges, ioeventfds and coalesced ranges.
+pub(crate) fn events(heard: &[&String]) -> Vec<String> {
+    let is_event = |line: &&&String| {
+        line.contains("_add ") || line.contains("_del ") || line.contains("_nop ") || line.contains("log_st")
+    };
+    heard
+        .iter()
+        .filter(is_event)
+        .map(|line| (**line).clone())
+        .collect()
+}
+
 /// All that the tree says about some regions, and all that the spaces of a memory show.
 pub(crate) fn truth(memory: &Memory, regions: &[Region]) -> Vec<String> {
     let mut truth: Vec<String> = regions
