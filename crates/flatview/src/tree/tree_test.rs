@@ -1,6 +1,7 @@
 //! What the tree does without anybody's being able to see it: it looks at few regions, and it forgets.
 
 use super::*;
+use crate::error::Error;
 use crate::memory::Memory;
 
 /// The index finds all children that meet a range, and looks at few others, however many there are.
