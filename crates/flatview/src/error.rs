@@ -13,13 +13,6 @@ pub enum Error {
         region: Box<str>,
     },
 
-    /// An address space of one machine was given to another.
-    #[error("address space `{space}` belongs to another memory")]
-    ForeignAddressSpace {
-        /// The space's name.
-        space: Box<str>,
-    },
-
     /// The [`Memory`](crate::Memory) a handle belongs to is gone.
     #[error("the memory that `{what}` belongs to was dropped")]
     MemoryDropped {
@@ -71,7 +64,7 @@ pub enum Error {
     },
 
     /// Something was asked of a region that only another kind has.
-    #[error("region `{region}` is a {actual:?}, not {wanted}")]
+    #[error("region `{region}` is not {wanted} but of kind {actual:?}")]
     WrongKind {
         /// The region's name.
         region: Box<str>,
@@ -184,8 +177,9 @@ pub enum Error {
         source: crate::ListenerError,
     },
 
-    /// A listener failed, and so did one that was to take the change back. Listeners and views disagree; no
-    /// further update is accepted.
+    /// A listener failed, and so did one that was to take the change back. Listeners and views disagree,
+    /// and no further update is accepted. (From a registration it says that the listener that did not join is
+    /// in doubt about what it shows; everybody else is not, and updates go on.)
     #[error("inconsistent after a failed rollback: {failure}, then {rollback}")]
     Inconsistent {
         /// What failed first.

@@ -91,7 +91,8 @@ pub enum LogSync {
 ///
 /// Callbacks run on the thread that updates, one at a time for the whole [`Memory`](crate::Memory). They may
 /// look at regions and views (the old ones: nothing is published yet), but an update or a registration from
-/// within fails with [`Error::NestedUpdate`]. A panic counts as a failure.
+/// within fails with [`Error::NestedUpdate`]; one on another thread, waited for from within, never ends. A panic
+/// counts as a failure.
 ///
 /// # Errors
 ///

@@ -159,20 +159,20 @@ fn verbs_for_another_kind_of_region_are_refused() {
     all_are_refused(&[
         (
             |tx, s| tx.set_alias_offset(&s.io, 1),
-            "region `io` is a Mmio, not an alias",
+            "region `io` is not an alias but of kind Mmio",
         ),
         (
             |tx, s| tx.set_alias_offset(&s.bus, 1),
-            "region `bus` is a Container, not an alias",
+            "region `bus` is not an alias but of kind Container",
         ),
         (
             |tx, s| tx.rom_device_set_romd(&s.ram, false),
-            "region `ram` is a Ram, not a ROM device",
+            "region `ram` is not a ROM device but of kind Ram",
         ),
         // An alias of a ROM device would be none, either: the verb does not follow it.
         (
             |tx, s| tx.rom_device_set_romd(&s.alias, false),
-            "region `alias` is a Alias, not a ROM device",
+            "region `alias` is not a ROM device but of kind Alias",
         ),
     ]);
 }

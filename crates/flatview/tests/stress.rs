@@ -5,8 +5,6 @@
 //! `FLATVIEW_STRESS_SECONDS` says how long each test takes; 2 if it says nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::cell::Cell;
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
