@@ -161,7 +161,7 @@ mod view;
 pub use access::*;
 pub use address::{AddressRange, Size};
 pub use compat::Compat;
-pub use dirty::{DirtyClients, GlobalDirty};
+pub use dirty::{DirtyBitmap, DirtyClients, GlobalDirty, PAGE_SIZE};
 pub use error::Error;
 pub use ioeventfd::{EventNotifier, IoEventFd};
 pub use iommu::{IommuAccess, IommuOps, IotlbEntry};
@@ -171,7 +171,7 @@ pub use listener::{
 };
 pub use memory::{Memory, WeakMemory};
 pub use mtree::{Mtree, MtreeFlat};
-pub use ram::RamBlock;
+pub use ram::{AtomicOp, OutsideWindow, RamBlock, RamError, RamWindow, Word};
 pub use reader::Reader;
 pub use receipt::Receipt;
 pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};

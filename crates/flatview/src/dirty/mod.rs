@@ -1,6 +1,19 @@
 //! Dirty logging: who wants to know which pages were written.
 
+mod barrier;
+mod bitmap;
+mod log;
+
 use bitflags::bitflags;
+
+pub use bitmap::DirtyBitmap;
+pub(crate) use log::DirtyLog;
+
+/// Log2 of [`PAGE_SIZE`].
+pub(crate) const PAGE_SHIFT: u32 = 12;
+
+/// The granularity of dirty logs, in bytes: a page of the guest.
+pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 
 bitflags! {
     /// The clients of dirty logging (rule P1).

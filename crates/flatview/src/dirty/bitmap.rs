@@ -1,0 +1,116 @@
+//! Bitmaps of pages, as a harvest returns them.
+
+use super::PAGE_SHIFT;
+use crate::address::AddressRange;
+
+/// Which pages of some bytes of a block, or of a region, are dirty.
+///
+/// Pages are [`PAGE_SIZE`](super::PAGE_SIZE) bytes. Offsets are in the block or the region that it was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirtyBitmap {
+    /// One bit for each page; the first bit is that of page `base`.
+    words: Vec<u64>,
+    /// A multiple of 64.
+    base: u64,
+    /// The pages that count.
+    first: u64,
+    end: u64,
+}
+
+impl DirtyBitmap {
+    /// Nothing dirty yet among the pages that `bytes` has a byte of.
+    pub fn new(bytes: AddressRange) -> DirtyBitmap {
+        let (first, end) = (bytes.start() >> PAGE_SHIFT, (bytes.last() >> PAGE_SHIFT) + 1);
+        let base = first & !63;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what does not fit cannot be allocated"
+        )]
+        let words = (end - base).div_ceil(64) as usize;
+        DirtyBitmap {
+            words: vec![0; words],
+            base,
+            first,
+            end,
+        }
+    }
+
+    /// Forgets everything, to be used again.
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// The number of dirty pages.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Whether no page is dirty.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
+    /// Whether a page is dirty that one of `bytes` lies in (rule P11). Pages outside are not.
+    pub fn is_dirty(&self, bytes: AddressRange) -> bool {
+        let (first, last) = (bytes.start() >> PAGE_SHIFT, bytes.last() >> PAGE_SHIFT);
+        self.next_from(first).is_some_and(|page| page <= last)
+    }
+
+    /// The bytes of runs of dirty pages, ascending.
+    pub fn runs(&self) -> impl Iterator<Item = AddressRange> {
+        let mut next = self.base;
+        std::iter::from_fn(move || {
+            let first = self.next_from(next)?;
+            let mut end = first + 1;
+            while self.has(end) {
+                end += 1;
+            }
+            next = end;
+            AddressRange::from_bounds(first << PAGE_SHIFT, (end << PAGE_SHIFT).wrapping_sub(1))
+        })
+    }
+
+    /// The first bytes of dirty pages, ascending.
+    pub fn pages(&self) -> impl Iterator<Item = u64> {
+        let words = self.words.iter().zip(0_u64..);
+        words.flat_map(move |(&word, index)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| u64::from(left.trailing_zeros()))?;
+                left &= left - 1;
+                Some((self.base + index * 64 + bit) << PAGE_SHIFT)
+            })
+        })
+    }
+
+    fn has(&self, page: u64) -> bool {
+        page.checked_sub(self.base)
+            .and_then(|page| Some(self.words.get(usize::try_from(page / 64).ok()?)? >> (page % 64) & 1))
+            == Some(1)
+    }
+
+    /// The first dirty page from `page` on.
+    fn next_from(&self, page: u64) -> Option<u64> {
+        let from = page.max(self.base) - self.base;
+        let mut index = usize::try_from(from / 64).ok()?;
+        let mut word = self.words.get(index)? & (u64::MAX << (from % 64));
+        while word == 0 {
+            index += 1;
+            word = *self.words.get(index)?;
+        }
+        Some(self.base + index as u64 * 64 + u64::from(word.trailing_zeros()))
+    }
+
+    /// Adds the pages of word `word` of a block's bitmap. Returns how many were new.
+    pub(super) fn add(&mut self, word: usize, marks: u64) -> u64 {
+        let Some(place) = usize::try_from(self.base / 64)
+            .ok()
+            .and_then(|base| self.words.get_mut(word.checked_sub(base)?))
+        else {
+            return 0;
+        };
+        let new = marks & !*place;
+        *place |= marks;
+        u64::from(new.count_ones())
+    }
+}
