@@ -9,6 +9,7 @@ use crate::address::AddressRange;
 use crate::damage;
 use crate::deliver::{Delivery, deliver};
 use crate::diff;
+use crate::dirty;
 use crate::error::Error;
 use crate::listener::Event;
 use crate::memory::{Shared, UpdateGuard};
@@ -73,6 +74,7 @@ impl Shared {
             let retired = self.retire(registry.remove_dropped(), guard);
             self.tidy(&mut tree, &mut registry, guard);
             if tree.journal().is_clean() {
+                self.let_log(&tree, guard);
                 guard.garbage().journals.push(tree.take_journal());
                 return Ok(retired);
             }
@@ -101,6 +103,7 @@ impl Shared {
     fn publish(&self, mut plan: Plan, guard: &mut UpdateGuard<'_>) -> u64 {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
+        self.let_log(&tree, guard);
         guard.garbage().journals.push(tree.take_journal());
         let mut superseded = Vec::new();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
@@ -126,6 +129,22 @@ impl Shared {
         self.tidy(&mut tree, &mut registry, guard);
         drop((registry, tree));
         self.retire(superseded, guard)
+    }
+
+    /// Lets writers mark pages for those who log now. From here on nothing is lost, whatever view a writer looks
+    /// at: marks are those of the block.
+    fn let_log(&self, tree: &Tree, guard: &mut UpdateGuard<'_>) {
+        if !tree.journal().logs_moved {
+            return;
+        }
+        let mut begun = false;
+        for (block, clients) in tree.logged_blocks() {
+            begun |= block.inner().log.set_wanted(self.key(), clients);
+            guard.garbage().blocks.push(block);
+        }
+        if begun {
+            dirty::barrier::all_threads();
+        }
     }
 
     /// Lets go of views that no space uses any more.

@@ -158,12 +158,16 @@ impl Shared {
             }
         }
         if region.is_none() {
-            for entry in &listeners {
-                let heard = call(|| entry.listener.log_global_after_sync());
-                result = result.and(failed(entry, "log_global_after_sync", heard));
-            }
+            result = result.and(after_sync(&listeners));
         }
         result
+    }
+
+    /// Tells everybody that dirty pages were brought in.
+    pub(crate) fn dirty_log_after_sync(&self) -> Result<(), Error> {
+        let _guard = self.begin_update()?;
+        let listeners = self.registry.lock().listeners().to_vec();
+        after_sync(&listeners)
     }
 
     /// Tells everybody that the dirty pages of `bytes` of `region` were taken note of.
@@ -188,6 +192,16 @@ impl Shared {
         }
         result
     }
+}
+
+/// All of them, whoever fails (rule P16).
+fn after_sync(listeners: &[ListenerEntry]) -> Result<(), Error> {
+    let mut result = Ok(());
+    for entry in listeners {
+        let heard = call(|| entry.listener.log_global_after_sync());
+        result = result.and(failed(entry, "log_global_after_sync", heard));
+    }
+    result
 }
 
 fn is_logged(range: &FlatRange, region: Option<&Region>) -> bool {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Weak};
 
 use crate::address::{AddressRange, Size};
 use crate::compat::Compat;
-use crate::dirty::GlobalDirty;
+use crate::dirty::{self, DirtyBitmap, DirtyClients, GlobalDirty};
 use crate::error::Error;
 use crate::primitive::{Mutex, MutexGuard};
 use crate::publish::{Retired, Unused};
+use crate::ram::RamBlock;
 use crate::receipt::Receipt;
 use crate::region::{Backing, Home, Region, RegionBuilder};
 use crate::registry::{ListenerEntry, Registry, ViewSlot};
@@ -90,6 +91,7 @@ pub(crate) struct Garbage {
     pub(crate) views: Vec<Unused<FlatView>>,
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) slots: Vec<ViewSlot>,
+    pub(crate) blocks: Vec<RamBlock>,
 }
 
 impl UpdateGuard<'_> {
@@ -171,9 +173,23 @@ impl Shared {
     pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         self.take_out_dropped();
         let attributes = builder.attributes;
-        self.tree.lock().insert(attributes, |id| {
+        let mut tree = self.tree.lock();
+        let region = tree.insert(attributes, |id| {
             Region::new(id, Arc::clone(&self.home), builder, backing)
-        })
+        });
+        if let Some(block) = region.ram_block() {
+            // All of memory may be tracked already.
+            let clients = tree.dirty_log_mask(region.id());
+            if block.inner().log.add_wanted(self.key(), clients) {
+                dirty::barrier::all_threads();
+            }
+        }
+        region
+    }
+
+    /// Different for each memory that there is.
+    pub(crate) fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }
 
@@ -303,6 +319,52 @@ impl Memory {
         self.shared().dirty_log_clear(region, range)
     }
 
+    /// Takes note of what a client has to know of `bytes`, offsets in `region`, and begins anew (rule P10): listeners
+    /// bring in what they know, the marks are moved into a bitmap, listeners are told.
+    ///
+    /// Whatever was written before a mark was taken can be read when this returns. Marks of neighbouring pages stay
+    /// (unlike P10). The bitmap's offsets are those of the region.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync_dirty_bitmap`](Self::sync_dirty_bitmap); [`Error::WrongKind`] without memory behind the region,
+    /// [`Error::BadRange`] beyond it. After [`Error::ListenerFailed`] all marks are still there.
+    pub fn snapshot_and_clear_dirty(
+        &self,
+        region: &Region,
+        bytes: AddressRange,
+        client: DirtyClients,
+    ) -> Result<DirtyBitmap, Error> {
+        let block = region.block_behind(bytes)?;
+        self.sync_dirty_bitmap(region)?;
+        let mut bitmap = DirtyBitmap::new(bytes);
+        block.take_dirty(bytes, client, &mut bitmap);
+        let told = self.clear_dirty_bitmap(region, bytes);
+        let told = told.and_then(|()| self.shared().dirty_log_after_sync());
+        told.inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
+        Ok(bitmap)
+    }
+
+    /// Whether something within `bytes`, offsets in `region`, was marked for a client, whose marks there are gone
+    /// then (rule P6). Listeners are told, but not asked first.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
+    pub fn reset_dirty(
+        &self,
+        region: &Region,
+        bytes: AddressRange,
+        client: DirtyClients,
+    ) -> Result<bool, Error> {
+        let block = region.block_behind(bytes)?;
+        let mut bitmap = DirtyBitmap::new(bytes);
+        block.take_dirty(bytes, client, &mut bitmap);
+        let told = self.clear_dirty_bitmap(region, bytes);
+        told.inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
+        Ok(!bitmap.is_empty())
+    }
+
     /// What answers first at or after `offset` of `region`, within `size` bytes: `memory_region_find` (rule
     /// B20).
     ///
@@ -404,8 +466,15 @@ impl Drop for MemoryInner {
     fn drop(&mut self) {
         self.shared.unregister_all();
         let registered = self.shared.registry.lock().take();
+        let blocks = self.shared.tree.lock().logged_blocks();
+        for (block, _) in &blocks {
+            block
+                .inner()
+                .log
+                .set_wanted(self.shared.key(), DirtyClients::empty());
+        }
         let regions = self.shared.tree.lock().clear();
-        drop((registered, regions));
+        drop((registered, blocks, regions));
     }
 }
 

@@ -20,12 +20,18 @@
 
 use std::ptr::NonNull;
 
+use crate::access::{Answer, Intent, Look, MemTxAttrs, answer};
 use crate::publish::Hold;
+use crate::ram::{RamBlockInner, Word, little_endian};
 use crate::space::AddressSpace;
 use crate::view::{FlatRange, FlatView};
 
 /// How many ranges a reader remembers, 24 bytes each.
 const HITS: usize = 1024;
+/// How many pages of memory, 32 bytes each.
+const RAM_HITS: usize = 256;
+/// Up to this many places that were used are forgotten one by one.
+const FEW: usize = 64;
 
 /// Addresses in one page share a place.
 const PAGE_SHIFT: u32 = 12;
@@ -58,7 +64,9 @@ const PAGE_SHIFT: u32 = 12;
 pub struct Reader {
     hold: Hold<FlatView>,
     /// What answered before, in the view that is held.
-    hits: Box<[Hit; HITS]>,
+    hits: Places<Hit, HITS>,
+    /// The memory behind some of it.
+    ram: Places<RamHit, RAM_HITS>,
     space: AddressSpace,
 }
 
@@ -78,24 +86,111 @@ impl Hit {
     };
 }
 
+/// Memory that a range of the held view shows.
+#[derive(Clone, Copy, Debug)]
+struct RamHit {
+    /// The first address of the range.
+    start: u64,
+    /// How far from there a word may not begin any more, any word: the last seven bytes go the long way.
+    limit: u64,
+    /// The byte at `start`.
+    host: NonNull<u8>,
+    block: NonNull<RamBlockInner>,
+    may_write: bool,
+}
+
+impl RamHit {
+    const NONE: RamHit = RamHit {
+        start: 0,
+        limit: 0,
+        host: NonNull::dangling(),
+        block: NonNull::dangling(),
+        may_write: false,
+    };
+}
+
+/// Something for each of `N` places, and which of them were used.
+#[derive(Debug)]
+struct Places<T, const N: usize> {
+    entries: Box<[T; N]>,
+    none: T,
+    used: Vec<usize>,
+}
+
+impl<T: Copy, const N: usize> Places<T, N> {
+    fn new(none: T) -> Self {
+        Places {
+            entries: Box::new([none; N]),
+            none,
+            used: Vec::with_capacity(FEW),
+        }
+    }
+
+    #[inline]
+    fn get(&self, address: u64) -> &T {
+        &self.entries[place(address) % N]
+    }
+
+    fn set(&mut self, address: u64, entry: T) {
+        let place = place(address) % N;
+        self.entries[place] = entry;
+        // Too many count as all.
+        if self.used.len() < FEW {
+            self.used.push(place);
+        }
+    }
+
+    fn forget(&mut self, stale: impl Fn(&T) -> bool) {
+        if self.used.len() < FEW {
+            let (entries, none) = (&mut self.entries, self.none);
+            self.used.retain(|&place| {
+                let is_stale = stale(&entries[place]);
+                if is_stale {
+                    entries[place] = none;
+                }
+                !is_stale
+            });
+        } else {
+            for entry in self.entries.iter_mut().filter(|entry| stale(entry)) {
+                *entry = self.none;
+            }
+        }
+    }
+
+    fn forget_all(&mut self) {
+        if self.used.len() < FEW {
+            self.forget(|_| true);
+        } else {
+            self.entries.fill(self.none);
+            self.used.clear();
+        }
+    }
+}
+
 /// The place for an address. Folding in higher bits spreads windows that lie at even distances.
 #[inline]
 fn place(address: u64) -> usize {
     let page = address >> PAGE_SHIFT;
     #[expect(clippy::cast_possible_truncation, reason = "the low bits choose")]
     let folded = (page ^ (page >> 7) ^ (page >> 15)) as usize;
-    folded % HITS
+    folded
 }
 
 // SAFETY: the pointers lead into the view behind `hold`, which goes where the reader goes; `FlatRange` is
-// `Sync`, so it does not matter from which thread it is looked at.
-unsafe impl Send for Reader where FlatRange: Sync {}
+// `Sync`, and so are blocks, so it does not matter from which thread they are looked at.
+unsafe impl Send for Reader
+where
+    FlatRange: Sync,
+    RamBlockInner: Sync,
+{
+}
 
 impl Reader {
     pub(crate) fn new(space: AddressSpace, hold: Hold<FlatView>) -> Reader {
         Reader {
             hold,
-            hits: Box::new([Hit::NONE; HITS]),
+            hits: Places::new(Hit::NONE),
+            ram: Places::new(RamHit::NONE),
             space,
         }
     }
@@ -108,58 +203,142 @@ impl Reader {
     /// The current view.
     #[inline]
     pub fn view(&mut self) -> &FlatView {
-        if !self.hold.is_current() {
-            self.refresh();
-        }
+        self.refresh_if_stale();
         self.hold.held().expect("just refreshed")
     }
 
     /// The range of the current view that contains `address`.
     #[inline]
     pub fn find(&mut self, address: u64) -> Option<&FlatRange> {
-        let Hit { start, last, range } = self.hits[place(address)];
+        let &Hit { start, last, range } = self.hits.get(address);
         if self.hold.is_current() && start <= address && address <= last {
             // SAFETY: the hit is of the held view, which is alive and immutable while `self` is borrowed:
             // whatever lets go of it takes `&mut self` and forgets the hits in it, but for those in chunks that
             // the view held next keeps alive, too.
             return Some(unsafe { range.as_ref() });
         }
-        self.search(address)
+        self.refresh_if_stale();
+        self.look_up(address)
     }
 
-    fn search(&mut self, address: u64) -> Option<&FlatRange> {
+    /// Before a look or a transfer.
+    #[inline]
+    pub(crate) fn refresh_if_stale(&mut self) {
         if !self.hold.is_current() {
             self.refresh();
         }
+    }
+
+    fn look_up(&mut self, address: u64) -> Option<&FlatRange> {
         let range = self.hold.held()?.find(address)?;
         let hit = Hit {
             start: range.start(),
             last: range.last(),
             range: NonNull::from(range),
         };
-        self.hits[place(address)] = hit;
+        self.hits.set(address, hit);
         Some(range)
     }
 
     #[cold]
     fn refresh(&mut self) {
-        let hits = &mut self.hits;
+        let (hits, ram) = (&mut self.hits, &mut self.ram);
         self.hold.refresh_after(&self.space.inner().outlet, |old, new| {
             if let Some(replaced) = old.and_then(|old| new.replaced_chunks(old)) {
-                for hit in hits.iter_mut().filter(|hit| replaced.contains(hit.start)) {
-                    *hit = Hit::NONE;
-                }
+                hits.forget(|hit| replaced.contains(hit.start));
+                ram.forget(|hit| replaced.contains(hit.start));
             }
         });
     }
 
     /// Gives the view up, so that this reader keeps nothing alive. The next look takes the current one.
     pub fn release(&mut self) {
-        self.forget();
+        self.hits.forget_all();
+        self.ram.forget_all();
         self.hold.release();
     }
 
-    fn forget(&mut self) {
-        self.hits.fill(Hit::NONE);
+    /// The memory at `address`, if it was found before.
+    #[inline]
+    fn hot(&self, address: u64) -> Option<&RamHit> {
+        let hit = self.ram.get(address);
+        (self.hold.is_current() && address.wrapping_sub(hit.start) < hit.limit).then_some(hit)
+    }
+
+    /// Loads a word of memory that was found before, in the order of its bytes.
+    #[inline]
+    pub(crate) fn load_hot<T: Word>(&self, address: u64) -> Option<T> {
+        let hit = self.hot(address)?;
+        // SAFETY: at most `limit` bytes from the first; the view that is held keeps the block, as in `find`.
+        let from = unsafe { hit.host.add(offset(address, hit)) };
+        // SAFETY: as above; no word is longer than what `limit` leaves.
+        Some(little_endian(unsafe { T::load(from.as_ptr()) }))
+    }
+
+    /// Stores a word into memory that was found before and may be written. Tells whether it did.
+    #[inline]
+    pub(crate) fn store_hot<T: Word>(&self, address: u64, word: T) -> bool {
+        let Some(hit) = self.hot(address).filter(|hit| hit.may_write) else {
+            return false;
+        };
+        // SAFETY: as in `load_hot`.
+        let to = unsafe { hit.host.add(offset(address, hit)) };
+        // SAFETY: as in `load_hot`.
+        unsafe { T::store(to.as_ptr(), little_endian(word)) };
+        // SAFETY: the view that is held keeps the block.
+        let block = unsafe { hit.block.as_ref() };
+        block.log.written(block.offset_of(to), T::SIZE as u64);
+        true
+    }
+
+    /// Remembers the memory at `address` of the view that is held, if there is any.
+    pub(crate) fn warm(&mut self, address: u64) {
+        let attrs = MemTxAttrs::UNSPECIFIED;
+        let Some(range) = self.look(address) else { return };
+        let start = range.start();
+        let Answer::Direct { block, offset, left } = answer(range, start, Intent::Read, attrs) else {
+            return;
+        };
+        let may_write = matches!(answer(range, start, Intent::Write, attrs), Answer::Direct { .. });
+        let (Some(limit), Some(host)) = (left.checked_sub(7), block.inner().span(offset, left)) else {
+            return;
+        };
+        if address - start < limit {
+            let block = NonNull::from(block.inner());
+            self.ram.set(
+                address,
+                RamHit {
+                    start,
+                    limit,
+                    host,
+                    block,
+                    may_write,
+                },
+            );
+        }
+    }
+}
+
+#[inline]
+fn offset(address: u64, hit: &RamHit) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "within a mapping")]
+    let offset = (address - hit.start) as usize;
+    offset
+}
+
+/// The view that is held, current or not: who transfers has refreshed it.
+impl Look for Reader {
+    #[inline]
+    fn look(&mut self, address: u64) -> Option<&FlatRange> {
+        let &Hit { start, last, range } = self.hits.get(address);
+        if start <= address && address <= last {
+            // SAFETY: as in `find`.
+            return Some(unsafe { range.as_ref() });
+        }
+        self.look_up(address)
+    }
+
+    fn looked_at(&mut self) -> &FlatView {
+        self.hold.held().expect("who transfers has refreshed")
     }
 }

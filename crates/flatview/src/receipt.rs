@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::access::is_engaged;
 use crate::error::Error;
 use crate::memory::Shared;
 use crate::publish::Retired;
@@ -54,13 +55,11 @@ impl<T> Receipt<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::WaitInCallback`] within an update or a listener's callback, at once.
+    /// [`Error::WaitInCallback`] within an update or a listener's callback, and within an access to a device, whose
+    /// view it would wait for: at once.
     pub fn wait(&self) -> Result<(), Error> {
-        if self
-            .memory
-            .upgrade()
-            .is_some_and(|shared| shared.is_updating_here())
-        {
+        let is_updating = |shared: Arc<Shared>| shared.is_updating_here();
+        if is_engaged() || self.memory.upgrade().is_some_and(is_updating) {
             return Err(Error::WaitInCallback);
         }
         self.retired.wait(self.number);

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use crate::access::Bounce;
 use crate::address::{AddressRange, Size};
 use crate::error::Error;
 use crate::listener::{ListenerId, MemoryListener, Registration};
@@ -37,8 +38,15 @@ pub(crate) struct SpaceInner {
     /// The registry has it too: the updater unbinds it when this is gone.
     pub(crate) outlet: Arc<Outlet<FlatView>>,
     destroyed: AtomicBool,
+    pub(crate) bounce: Bounce,
     /// Told when this goes.
     dropped: Arc<AtomicBool>,
+}
+
+impl SpaceInner {
+    pub(crate) fn retired(&self) -> Arc<Retired<FlatView>> {
+        Arc::clone(&self.retired)
+    }
 }
 
 impl Drop for SpaceInner {
@@ -64,6 +72,7 @@ impl AddressSpace {
             retired: Arc::clone(&shared.retired),
             outlet,
             destroyed: AtomicBool::new(false),
+            bounce: Bounce::new(),
             dropped,
         }))
     }

@@ -51,22 +51,33 @@ impl DirtyLog {
     /// that begins (rule P18). Tells whether one began: then a [`barrier::all_threads`] is due before memory is
     /// looked at.
     pub(crate) fn set_wanted(&self, memory: usize, clients: DirtyClients) -> bool {
+        self.change_wanted(memory, |_| clients)
+    }
+
+    /// As [`set_wanted`](Self::set_wanted), beside what `memory` wanted before.
+    pub(crate) fn add_wanted(&self, memory: usize, clients: DirtyClients) -> bool {
+        !clients.is_empty() && self.change_wanted(memory, |before| before | clients)
+    }
+
+    fn change_wanted(&self, memory: usize, change: impl FnOnce(DirtyClients) -> DirtyClients) -> bool {
         let mut wanted = self.wanted.lock();
-        wanted.retain(|&(other, _)| other != memory);
+        let before = wanted.iter().position(|&(other, _)| other == memory);
+        let before = before.map_or(DirtyClients::empty(), |place| wanted.swap_remove(place).1);
+        let clients = change(before);
         if !clients.is_empty() {
             wanted.push((memory, clients));
         }
         let all = wanted
             .iter()
             .fold(DirtyClients::empty(), |all, &(_, clients)| all | clients);
-        let old = self.clients();
-        for client in (all - old).iter() {
+        let begun = all - self.clients();
+        for client in begun.iter() {
             let map = self.maps[index(client)].get_or_init(|| self.empty_map());
             set_all(map, self.pages);
         }
         let fence = self.active.load(Ordering::Relaxed) & NEEDS_FENCE;
         self.active.store(all.bits() | fence, Ordering::SeqCst);
-        !(all - old).is_empty()
+        !begun.is_empty()
     }
 
     fn empty_map(&self) -> Map {
@@ -244,7 +255,6 @@ fn set_all(map: &Map, pages: u64) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a bitmap fits into memory")]
 fn word_of(page: u64) -> usize {
     (page / 64) as usize
 }

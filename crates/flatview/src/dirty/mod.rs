@@ -1,6 +1,6 @@
 //! Dirty logging: who wants to know which pages were written.
 
-mod barrier;
+pub(crate) mod barrier;
 mod bitmap;
 mod log;
 

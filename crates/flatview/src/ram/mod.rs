@@ -3,6 +3,7 @@
 
 mod error;
 mod mapping;
+mod raw;
 mod window;
 mod word;
 
@@ -10,12 +11,13 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 pub use error::RamError;
+pub(crate) use raw::little_endian;
+use window::compare_exchange;
 pub use window::{AtomicOp, OutsideWindow, RamWindow};
 pub use word::Word;
-pub(crate) use {window::compare_exchange, word::copy, word::fill};
 
 use crate::address::{AddressRange, Size};
 use crate::dirty::{DirtyBitmap, DirtyClients, DirtyLog};
@@ -93,14 +95,28 @@ impl RamBlock {
         ))
     }
 
+    /// Private memory for a while, without asking the kernel.
+    pub(crate) fn on_heap(len: usize) -> RamBlock {
+        let bytes: Arc<[AtomicU8]> = (0..len).map(|_| AtomicU8::new(0)).collect();
+        let host = NonNull::from(&*bytes).cast();
+        // SAFETY: the bytes stay where they are while the block keeps them, and nobody else knows of them.
+        unsafe { RamBlock::from_raw(host, len as u64, bytes) }
+    }
+
     fn make(used: u64, max: u64, host: Option<NonNull<u8>>, backing: Backing) -> RamBlock {
+        let mapped = if host.is_some() { max } else { 0 };
         RamBlock(Arc::new(RamBlockInner {
             host: host.map_or(std::ptr::null_mut(), NonNull::as_ptr),
-            mapped: if host.is_some() { max } else { 0 },
-            log: DirtyLog::new(max),
+            mapped,
+            log: DirtyLog::new(mapped),
             used: AtomicU64::new(used),
             backing,
         }))
+    }
+
+    /// Different for each block that there is.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     pub(crate) fn inner(&self) -> &RamBlockInner {
@@ -157,6 +173,13 @@ impl RamBlock {
         clients
             .map(|client| self.0.log.take(bytes.start(), len(bytes), client, bitmap))
             .sum()
+    }
+
+    /// Undoes [`take_dirty`](Self::take_dirty).
+    pub(crate) fn put_back_dirty(&self, bitmap: &DirtyBitmap, clients: DirtyClients) {
+        for run in bitmap.runs() {
+            self.0.log.mark(run.start(), len(run), clients);
+        }
     }
 }
 

@@ -62,12 +62,7 @@ macro_rules! word {
             const ZERO: $word = 0;
 
             #[inline]
-            #[expect(clippy::cast_possible_truncation, reason = "that is its name")]
-            #[allow(
-                clippy::cast_lossless,
-                trivial_numeric_casts,
-                reason = "for every width"
-            )]
+            #[allow(clippy::cast_possible_truncation, reason = "that is its name")]
             fn truncate(value: u64) -> $word {
                 value as $word
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Backing, Owner, Region};
+use super::{Backing, DeviceOps, Owner, Region};
 use crate::access::MemoryRegionOps;
 use crate::address::Size;
 use crate::error::Error;
@@ -31,6 +31,7 @@ pub struct RegionBuilder<'a> {
     pub(super) name: Box<str>,
     pub(super) owner: Option<Owner>,
     pub(super) parent: Option<Owner>,
+    pub(super) is_guarded: bool,
     pub(crate) attributes: Attributes,
 }
 
@@ -41,6 +42,7 @@ impl<'a> RegionBuilder<'a> {
             name: name.into(),
             owner: None,
             parent: None,
+            is_guarded: true,
             attributes: Attributes::default(),
         }
     }
@@ -82,6 +84,13 @@ impl<'a> RegionBuilder<'a> {
         self
     }
 
+    /// Whether accesses are refused that a thread makes while it is in an access to a region of the same owner
+    /// (rule K12); they are unless this says otherwise (rule D10). A region without an owner is guarded by itself.
+    pub fn reentrancy_guard(mut self, guarded: bool) -> Self {
+        self.is_guarded = guarded;
+        self
+    }
+
     /// A container: no memory of its own, only children (rule A1).
     pub fn container(self, size: impl Into<Size>) -> Region {
         self.make(size.into(), Backing::Container)
@@ -105,12 +114,12 @@ impl<'a> RegionBuilder<'a> {
     /// Memory that is read directly and written through a device, such as flash (rule A13). It begins in
     /// romd mode.
     pub fn rom_device(self, block: RamBlock, ops: Arc<dyn MemoryRegionOps>) -> Region {
-        self.make(block.size(), Backing::RomDevice(block, ops))
+        self.make(block.size(), Backing::RomDevice(block, DeviceOps::new(ops)))
     }
 
     /// MMIO or ports: a device answers (rule A2).
     pub fn io(self, size: impl Into<Size>, ops: Arc<dyn MemoryRegionOps>) -> Region {
-        self.make(size.into(), Backing::Mmio(ops))
+        self.make(size.into(), Backing::Mmio(DeviceOps::new(ops)))
     }
 
     /// A reservation: hides what is below, and nobody answers (rule A3).

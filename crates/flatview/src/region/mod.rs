@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 pub use builder::RegionBuilder;
 pub use owner::{Owner, OwnerKind, OwnerReference};
 
-use crate::access::MemoryRegionOps;
+use crate::access::{AccessRules, MemoryRegionOps};
 use crate::address::{AddressRange, Size};
 use crate::error::Error;
 use crate::ioeventfd::IoEventFd;
@@ -47,6 +47,7 @@ pub(crate) struct RegionInner {
     backing: Backing,
     owner: Option<Owner>,
     parent: Option<Owner>,
+    is_guarded: bool,
 }
 
 /// What all regions of one memory have in common.
@@ -82,11 +83,25 @@ pub(crate) enum Backing {
     Container,
     Ram(RamBlock),
     RamDevice(RamBlock),
-    RomDevice(RamBlock, Arc<dyn MemoryRegionOps>),
-    Mmio(Arc<dyn MemoryRegionOps>),
+    RomDevice(RamBlock, DeviceOps),
+    Mmio(DeviceOps),
     Reservation,
     Alias(Region),
     Iommu(Arc<dyn IommuOps>),
+}
+
+/// A device, and how it is accessed.
+pub(crate) struct DeviceOps {
+    pub(crate) ops: Arc<dyn MemoryRegionOps>,
+    /// As the device said when the region was made, made sane.
+    pub(crate) rules: AccessRules,
+}
+
+impl DeviceOps {
+    pub(crate) fn new(ops: Arc<dyn MemoryRegionOps>) -> DeviceOps {
+        let rules = ops.access_rules().normalized();
+        DeviceOps { ops, rules }
+    }
 }
 
 /// What a region can be (rules A1 to A15).
@@ -116,7 +131,11 @@ pub enum RegionKind {
 impl Region {
     pub(crate) fn new(id: RegionId, home: Arc<Home>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         let RegionBuilder {
-            name, owner, parent, ..
+            name,
+            owner,
+            parent,
+            is_guarded,
+            ..
         } = builder;
         Region(Arc::new(RegionInner {
             id,
@@ -125,6 +144,7 @@ impl Region {
             backing,
             owner,
             parent,
+            is_guarded,
         }))
     }
 
@@ -179,6 +199,20 @@ impl Region {
         self.0.parent.as_ref()
     }
 
+    /// Different for each region that there is.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// What the re-entrancy guard takes for one: the owner, or the region that has none; 0 without a guard.
+    pub(crate) fn guard_key(&self) -> usize {
+        match &self.0.owner {
+            _ if !self.0.is_guarded => 0,
+            Some(owner) => owner.guard_key(),
+            None => self.key(),
+        }
+    }
+
     /// What an alias is a window onto; `None` for every other kind.
     pub fn alias_target(&self) -> Option<&Region> {
         match &self.0.backing {
@@ -204,10 +238,44 @@ impl Region {
         }
     }
 
+    /// The block behind `bytes`, offsets in the region.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKind`] without memory behind the region; [`Error::BadRange`] beyond it.
+    pub(crate) fn block_behind(&self, bytes: AddressRange) -> Result<&RamBlock, Error> {
+        let block = self.ram_block().ok_or_else(|| Error::WrongKind {
+            region: self.name().into(),
+            wanted: "a region with memory",
+            actual: self.kind(),
+        })?;
+        let limit = block.size().bytes();
+        if u128::from(bytes.last()) >= limit {
+            return Err(Error::BadRange {
+                start: bytes.start(),
+                size: bytes.size().bytes(),
+                within: self.name().into(),
+                limit,
+            });
+        }
+        Ok(block)
+    }
+
+    /// Marks bytes, offsets in the region, as written for everybody who logs (rule P5); what a device does after it
+    /// changed memory by other ways than an access, the memory of a ROM device for instance (rule D5).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKind`] without memory behind the region; [`Error::BadRange`] beyond it.
+    pub fn set_dirty(&self, bytes: AddressRange) -> Result<(), Error> {
+        self.block_behind(bytes)?.set_dirty(bytes);
+        Ok(())
+    }
+
     /// The device behind MMIO and ROM devices. Aliases are not followed.
     pub fn ops(&self) -> Option<&Arc<dyn MemoryRegionOps>> {
         match &self.0.backing {
-            Backing::Mmio(ops) | Backing::RomDevice(_, ops) => Some(ops),
+            Backing::Mmio(device) | Backing::RomDevice(_, device) => Some(&device.ops),
             _ => None,
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::access::Engagement;
+
 /// What a region belongs to: for the re-entrancy guard, for `info mtree -o`, for unplug (rule B16).
 ///
 /// Cheap to clone; two are equal if they are clones of one.
@@ -48,6 +50,26 @@ impl Owner {
     /// Whether it is a device or another object.
     pub fn kind(&self) -> OwnerKind {
         self.0.kind
+    }
+
+    /// Says that this thread is in the device from now on, as during an access to one of its regions: for work that
+    /// a device does later, in a bottom half or a timer, so that it cannot reach its own registers either (rule
+    /// K13). `None` if this thread is in the device already.
+    ///
+    /// ```
+    /// use flatview::Owner;
+    /// let nic = Owner::device("nic0");
+    /// let engaged = nic.engage().unwrap();
+    /// assert!(nic.engage().is_none());
+    /// drop(engaged);
+    /// assert!(nic.engage().is_some());
+    /// ```
+    pub fn engage(&self) -> Option<Engagement> {
+        Engagement::new(self.guard_key())
+    }
+
+    pub(crate) fn guard_key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// How it is named.

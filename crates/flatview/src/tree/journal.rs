@@ -25,6 +25,8 @@ pub(crate) struct Journal {
     pub(crate) roots_moved: bool,
     /// Whether every view may look different now.
     pub(crate) everything: bool,
+    /// Whether other clients may log a block than before.
+    pub(crate) logs_moved: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Journal {
         if old.address != new.address {
             self.readdressed.push(region.id());
         }
+        self.logs_moved |= (old.vga_logs > 0) != (new.vga_logs > 0);
         // Where it is and what is above it matter to its container only, and a disabled region shows nothing.
         let looks = |of: Attributes| Attributes {
             address: 0,
@@ -120,6 +123,7 @@ impl Journal {
 
     pub(super) fn set_global(&mut self, old: (GlobalDirty, bool)) {
         self.everything = true;
+        self.logs_moved = true;
         self.undo.push(Undo::Global { old });
     }
 

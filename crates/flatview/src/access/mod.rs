@@ -1,12 +1,25 @@
 //! What an access to a device is: its attributes, its result, the rules a device declares for it.
 //!
-//! The names are QEMU's (`MemTxAttrs`, `MemTxResult`, `MemoryRegionOps`); rules K3 to K18. The access path
-//! that obeys these rules is part of a later release; regions carry them from the start.
+//! The names are QEMU's (`MemTxAttrs`, `MemTxResult`, `MemoryRegionOps`); rules K3 to K18.
+
+mod api;
+mod cache;
+mod dispatch;
+mod guard;
+mod map;
+mod transfer;
 
 use core::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bitflags::bitflags;
+
+pub use cache::MemoryRegionCache;
+pub use guard::Engagement;
+pub(crate) use guard::is_engaged;
+pub(crate) use map::Bounce;
+pub use map::{MapError, Mapping};
+pub(crate) use transfer::{Answer, Intent, Look, answer};
 
 /// Who makes an access, and how (rule K16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
