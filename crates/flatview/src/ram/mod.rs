@@ -136,6 +136,11 @@ impl RamBlock {
         }
     }
 
+    /// Whether there is memory that accesses reach.
+    pub fn is_accessible(&self) -> bool {
+        !self.0.host.is_null()
+    }
+
     /// Who logs writes to it now.
     pub fn logged_by(&self) -> DirtyClients {
         self.0.log.clients()

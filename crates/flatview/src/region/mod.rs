@@ -244,9 +244,10 @@ impl Region {
     ///
     /// [`Error::WrongKind`] without memory behind the region; [`Error::BadRange`] beyond it.
     pub(crate) fn block_behind(&self, bytes: AddressRange) -> Result<&RamBlock, Error> {
-        let block = self.ram_block().ok_or_else(|| Error::WrongKind {
+        let block = self.ram_block().filter(|block| block.is_accessible());
+        let block = block.ok_or_else(|| Error::WrongKind {
             region: self.name().into(),
-            wanted: "a region with memory",
+            wanted: "a region with memory that can be accessed",
             actual: self.kind(),
         })?;
         let limit = block.size().bytes();
