@@ -212,6 +212,14 @@ impl VmDevice {
         self.0.register_mmio(range, Arc::new(Device(index as u64)))
     }
 
+    /// Reads 4 bytes.
+    #[inline]
+    pub fn read(&self, address: u64) -> u64 {
+        let mut bytes = [0; 4];
+        let _ = self.0.mmio_read(MmioAddress(address), &mut bytes);
+        u32::from_le_bytes(bytes).into()
+    }
+
     /// Looks an address up.
     #[inline]
     pub fn find(&self, address: u64) -> Option<u64> {

@@ -23,6 +23,7 @@ use std::ptr::NonNull;
 use crate::access::{Answer, Intent, Look, MemTxAttrs, answer};
 use crate::publish::Hold;
 use crate::ram::{RamBlockInner, Word, little_endian};
+use crate::region::RegionKind;
 use crate::space::AddressSpace;
 use crate::view::{FlatRange, FlatView};
 
@@ -32,6 +33,9 @@ const HITS: usize = 1024;
 const RAM_HITS: usize = 256;
 /// Up to this many places that were used are forgotten one by one.
 const FEW: usize = 64;
+
+/// The longest word, less the byte that it begins with.
+const WORD: u64 = 7;
 
 /// Addresses in one page share a place.
 const PAGE_SHIFT: u32 = 12;
@@ -290,33 +294,6 @@ impl Reader {
         block.log.written(block.offset_of(to), T::SIZE as u64);
         true
     }
-
-    /// Remembers the memory at `address` of the view that is held, if there is any.
-    pub(crate) fn warm(&mut self, address: u64) {
-        let attrs = MemTxAttrs::UNSPECIFIED;
-        let Some(range) = self.look(address) else { return };
-        let start = range.start();
-        let Answer::Direct { block, offset, left } = answer(range, start, Intent::Read, attrs) else {
-            return;
-        };
-        let may_write = matches!(answer(range, start, Intent::Write, attrs), Answer::Direct { .. });
-        let (Some(limit), Some(host)) = (left.checked_sub(7), block.inner().span(offset, left)) else {
-            return;
-        };
-        if address - start < limit {
-            let block = NonNull::from(block.inner());
-            self.ram.set(
-                address,
-                RamHit {
-                    start,
-                    limit,
-                    host,
-                    block,
-                    may_write,
-                },
-            );
-        }
-    }
 }
 
 #[inline]
@@ -340,5 +317,47 @@ impl Look for Reader {
 
     fn looked_at(&mut self) -> &FlatView {
         self.hold.held().expect("who transfers has refreshed")
+    }
+
+    #[inline]
+    fn remembered(&self, address: u64, len: usize, is_write: bool) -> Option<(&RamBlockInner, u64)> {
+        let hit = self.ram.get(address);
+        let skipped = address.wrapping_sub(hit.start);
+        let fits = skipped < hit.limit && len as u64 <= hit.limit + WORD - skipped;
+        if !fits || (is_write && !hit.may_write) {
+            return None;
+        }
+        // SAFETY: the view that is held keeps the block.
+        let block = unsafe { hit.block.as_ref() };
+        Some((block, block.offset_of(hit.host) + skipped))
+    }
+
+    fn remember(&mut self, address: u64) {
+        let attrs = MemTxAttrs::UNSPECIFIED;
+        let Some(range) = self.look(address) else { return };
+        let start = range.start();
+        if !matches!(range.region().kind(), RegionKind::Ram | RegionKind::RomDevice) {
+            return;
+        }
+        let Answer::Direct { block, offset, left } = answer(range, start, Intent::Read, attrs) else {
+            return;
+        };
+        let may_write = matches!(answer(range, start, Intent::Write, attrs), Answer::Direct { .. });
+        let (Some(limit), Some(host)) = (left.checked_sub(WORD), block.inner().span(offset, left)) else {
+            return;
+        };
+        let block = NonNull::from(block.inner());
+        if address - start < limit {
+            self.ram.set(
+                address,
+                RamHit {
+                    start,
+                    limit,
+                    host,
+                    block,
+                    may_write,
+                },
+            );
+        }
     }
 }

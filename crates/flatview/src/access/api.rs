@@ -1,6 +1,6 @@
 //! Loads, stores and copies, as [`Reader`] and [`AddressSpace`] offer them.
 
-use super::transfer::{Transfer, ok};
+use super::transfer::{Intent, Look, Transfer, device, ok};
 use super::{Endianness, MemTxAttrs, MemTxError};
 use crate::ram::{AtomicOp, Word};
 use crate::reader::Reader;
@@ -68,8 +68,14 @@ impl Reader {
     #[inline(never)]
     fn load_slowly<T: Word>(&mut self, address: u64, attrs: MemTxAttrs) -> Result<T, MemTxError> {
         self.refresh_if_stale();
+        if let Some(range) = self.look(address)
+            && let Some((device, offset)) = device(range, address, Intent::Read, attrs)
+        {
+            let (bytes, error) = device.read(offset, size_of_word::<T>(), attrs);
+            return ok(error).map(|()| T::truncate(bytes));
+        }
+        self.remember(address);
         let (bytes, error) = self.load_bytes(address, size_of_word::<T>(), attrs);
-        self.warm(address);
         ok(error).map(|()| T::truncate(bytes))
     }
 
@@ -96,9 +102,13 @@ impl Reader {
     #[inline(never)]
     fn store_slowly<T: Word>(&mut self, address: u64, word: T, attrs: MemTxAttrs) -> Result<(), MemTxError> {
         self.refresh_if_stale();
-        let result = self.store_bytes(address, size_of_word::<T>(), word.widen(), attrs);
-        self.warm(address);
-        result
+        if let Some(range) = self.look(address)
+            && let Some((device, offset)) = device(range, address, Intent::Write, attrs)
+        {
+            return ok(device.write(offset, size_of_word::<T>(), word.widen(), attrs));
+        }
+        self.remember(address);
+        self.store_bytes(address, size_of_word::<T>(), word.widen(), attrs)
     }
 }
 

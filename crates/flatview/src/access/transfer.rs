@@ -4,7 +4,7 @@ use super::dispatch::{Device, MAX_SIZE};
 use super::guard::Engagement;
 use super::{MemTxAttrs, MemTxError};
 use crate::iommu::{IommuAccess, IommuOps};
-use crate::ram::{AtomicOp, RamBlock, RamWindow, Word};
+use crate::ram::{AtomicOp, RamBlock, RamBlockInner, RamWindow, Word};
 use crate::region::{Backing, Region};
 use crate::space::ViewRef;
 use crate::view::{FlatRange, FlatView};
@@ -21,6 +21,16 @@ pub(crate) trait Look {
 
     /// The view that is looked at.
     fn looked_at(&mut self) -> &FlatView;
+
+    /// All `len` bytes at `address`, if they are memory that was found before.
+    #[inline]
+    fn remembered(&self, _address: u64, _len: usize, _is_write: bool) -> Option<(&RamBlockInner, u64)> {
+        None
+    }
+
+    /// Remembers the memory at `address`, if there is any.
+    #[inline]
+    fn remember(&mut self, _address: u64) {}
 }
 
 impl Look for &FlatView {
@@ -120,6 +130,32 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
         // Containers and aliases are never seen.
         Backing::Reservation | Backing::Container | Backing::Alias(_) => Answer::Nothing { left },
     }
+}
+
+/// The device at `address`, which `range` contains, if it is one that takes words.
+#[inline]
+pub(crate) fn device(
+    range: &FlatRange,
+    address: u64,
+    intent: Intent,
+    attrs: MemTxAttrs,
+) -> Option<(Device<'_>, u64)> {
+    // Rule K17; a debugger may write the memory of ROM devices.
+    if attrs.memory || attrs.debug {
+        return None;
+    }
+    let region = range.region();
+    let device = match region.backing() {
+        Backing::Mmio(device) => device,
+        Backing::RomDevice(_, device) if intent.is_write() || !range.is_romd() => device,
+        _ => return None,
+    };
+    let device = Device {
+        region,
+        ops: &*device.ops,
+        rules: &device.rules,
+    };
+    Some((device, range.offset_at(address)))
 }
 
 /// RAM that is larger than its block shows no more than the block has.
@@ -317,6 +353,11 @@ pub(crate) trait Transfer: Look + Sized {
     }
 
     fn copy_out(&mut self, address: u64, buffer: &mut [u8], attrs: MemTxAttrs) -> Result<(), MemTxError> {
+        if let Some((block, offset)) = self.remembered(address, buffer.len(), false) {
+            block.read(offset, buffer);
+            return Ok(());
+        }
+        self.remember(address);
         self.each(address, buffer.len(), Intent::Read, attrs, |step, part| {
             let to = part.of_mut(buffer);
             match step {
@@ -342,6 +383,11 @@ pub(crate) trait Transfer: Look + Sized {
     }
 
     fn copy_in(&mut self, address: u64, buffer: &[u8], attrs: MemTxAttrs) -> Result<(), MemTxError> {
+        if let Some((block, offset)) = self.remembered(address, buffer.len(), true) {
+            block.write(offset, buffer);
+            return Ok(());
+        }
+        self.remember(address);
         self.each(address, buffer.len(), Intent::Write, attrs, |step, part| {
             write_step(step, part, part.of(buffer), attrs)
         })
@@ -387,6 +433,9 @@ pub(crate) trait Transfer: Look + Sized {
     /// `size` bytes, 1, 2, 4 or 8, as a number whose low byte is the one at `address`.
     fn load_bytes(&mut self, address: u64, size: u8, attrs: MemTxAttrs) -> (u64, MemTxError) {
         if let Some(range) = self.look(address) {
+            if let Some((device, offset)) = device(range, address, Intent::Read, attrs) {
+                return device.read(offset, size, attrs);
+            }
             match answer(range, address, Intent::Read, attrs) {
                 Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
                     if left >= size.into() =>
@@ -417,6 +466,9 @@ pub(crate) trait Transfer: Look + Sized {
         attrs: MemTxAttrs,
     ) -> Result<(), MemTxError> {
         if let Some(range) = self.look(address) {
+            if let Some((device, offset)) = device(range, address, Intent::Write, attrs) {
+                return ok(device.write(offset, size, bytes, attrs));
+            }
             match answer(range, address, Intent::Write, attrs) {
                 Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
                     if left >= size.into() =>

@@ -102,7 +102,7 @@ impl DirtyBitmap {
     }
 
     /// Adds the pages of word `word` of a block's bitmap. Returns how many were new.
-    pub(super) fn add(&mut self, word: usize, marks: u64) -> u64 {
+    pub(crate) fn add(&mut self, word: usize, marks: u64) -> u64 {
         let Some(place) = usize::try_from(self.base / 64)
             .ok()
             .and_then(|base| self.words.get_mut(word.checked_sub(base)?))

@@ -2,12 +2,10 @@
 
 pub(crate) mod barrier;
 mod bitmap;
-mod log;
 
 use bitflags::bitflags;
 
 pub use bitmap::DirtyBitmap;
-pub(crate) use log::DirtyLog;
 
 /// Log2 of [`PAGE_SIZE`].
 pub(crate) const PAGE_SHIFT: u32 = 12;

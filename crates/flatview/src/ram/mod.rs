@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "a block points to host memory")]
 
 mod error;
+mod log;
 mod mapping;
 mod raw;
 mod window;
@@ -20,7 +21,8 @@ pub use window::{AtomicOp, OutsideWindow, RamWindow};
 pub use word::Word;
 
 use crate::address::{AddressRange, Size};
-use crate::dirty::{DirtyBitmap, DirtyClients, DirtyLog};
+use crate::dirty::{DirtyBitmap, DirtyClients};
+use log::DirtyLog;
 use mapping::Mapping;
 
 /// A block of guest memory, shared by every region, view and window that shows it and freed with the last.

@@ -40,14 +40,16 @@ impl RegionId {
 #[derive(Clone)]
 pub struct Region(Arc<RegionInner>);
 
+// In this order: what an access needs lies together, in front.
+#[repr(C)]
 pub(crate) struct RegionInner {
+    backing: Backing,
+    is_guarded: bool,
+    owner: Option<Owner>,
+    parent: Option<Owner>,
     id: RegionId,
     home: Arc<Home>,
     name: Box<str>,
-    backing: Backing,
-    owner: Option<Owner>,
-    parent: Option<Owner>,
-    is_guarded: bool,
 }
 
 /// What all regions of one memory have in common.

@@ -6,24 +6,31 @@
 //! processor may let the look overtake the store. So who starts a log, or takes marks away, has to know that
 //! every store whose writer has seen the old state is visible before he reads memory. The kernel's `membarrier`
 //! does that: it makes every thread of the process pass a full barrier. The writers pay nothing for it. Where
-//! it is not available, [`NEEDS_FENCE`] is set in every log for good, and writers take the slow way with a
-//! fence of their own.
+//! it is not available, writers have a fence of their own.
+//!
+//! # Why this file has `unsafe`
+//!
+//! Nearly all writes while somebody logs go to pages that he knows of, and nearly always one client logs. For
+//! that case the log has a bare pointer to the client's bitmap, which is one load and one test away.
+#![expect(unsafe_code, reason = "a bare pointer to a bitmap; see the text above")]
 
+use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering, compiler_fence, fence};
 
-use super::{DirtyBitmap, DirtyClients, PAGE_SHIFT, barrier};
+use crate::dirty::{DirtyBitmap, DirtyClients, PAGE_SHIFT, PAGE_SIZE, barrier};
 use crate::primitive::Mutex;
-
-/// In [`DirtyLog::active`]: writers have to order their accesses themselves.
-const NEEDS_FENCE: u8 = 1 << 7;
 
 /// One bit for each page.
 type Map = Box<[AtomicU64]>;
 
 pub(crate) struct DirtyLog {
-    /// [`DirtyClients`] that log now, and [`NEEDS_FENCE`].
+    /// What writers look at: null if nobody logs, the bitmap of the only client that does, or [`many`].
+    marks: AtomicPtr<AtomicU64>,
+    /// [`DirtyClients`] that log now.
     active: AtomicU8,
+    /// Whether writers have to order their accesses themselves.
+    needs_fence: bool,
     /// Made when a client logs for the first time.
     maps: [OnceLock<Map>; 3],
     pages: u64,
@@ -31,11 +38,19 @@ pub(crate) struct DirtyLog {
     wanted: Mutex<Vec<(usize, DirtyClients)>>,
 }
 
+/// In [`DirtyLog::marks`]: the long way has to be gone.
+fn many() -> *mut AtomicU64 {
+    NonNull::dangling().as_ptr()
+}
+
 impl DirtyLog {
     /// For a block that can have up to `size` bytes.
     pub(crate) fn new(size: u64) -> DirtyLog {
+        let needs_fence = !barrier::is_available();
         DirtyLog {
-            active: AtomicU8::new(if barrier::is_available() { 0 } else { NEEDS_FENCE }),
+            marks: AtomicPtr::new(if needs_fence { many() } else { null_mut() }),
+            active: AtomicU8::new(0),
+            needs_fence,
             maps: [const { OnceLock::new() }; 3],
             pages: size.div_ceil(1 << PAGE_SHIFT),
             wanted: Mutex::new(Vec::new()),
@@ -44,7 +59,7 @@ impl DirtyLog {
 
     /// Who logs now.
     pub(crate) fn clients(&self) -> DirtyClients {
-        DirtyClients::from_bits_truncate(self.active.load(Ordering::Relaxed))
+        DirtyClients::from_bits_truncate(self.active.load(Ordering::SeqCst))
     }
 
     /// Lets the clients log that `memory` wants, beside those that others want. Everything is dirty for a client
@@ -75,8 +90,18 @@ impl DirtyLog {
             let map = self.maps[index(client)].get_or_init(|| self.empty_map());
             set_all(map, self.pages);
         }
-        let fence = self.active.load(Ordering::Relaxed) & NEEDS_FENCE;
-        self.active.store(all.bits() | fence, Ordering::SeqCst);
+        self.active.store(all.bits(), Ordering::SeqCst);
+        let only = match all.bits().is_power_of_two() {
+            true => self.maps[index(all)].get(),
+            false => None,
+        };
+        let marks = match only {
+            _ if self.needs_fence => many(),
+            None if all.is_empty() => null_mut(),
+            None => many(),
+            Some(map) => map.as_ptr().cast_mut(),
+        };
+        self.marks.store(marks, Ordering::SeqCst);
         !begun.is_empty()
     }
 
@@ -84,41 +109,56 @@ impl DirtyLog {
         (0..self.pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
     }
 
-    /// To be called after bytes were written.
+    /// To be called after bytes of the block were written.
     #[inline]
     pub(crate) fn written(&self, offset: u64, size: u64) {
         compiler_fence(Ordering::SeqCst);
-        let active = self.active.load(Ordering::Relaxed);
-        if active != 0 {
-            self.mark_active(active, offset, size);
-        }
-    }
-
-    /// Marks for those who log, unless they know already.
-    #[inline]
-    fn mark_active(&self, active: u8, offset: u64, size: u64) {
-        let page = offset >> PAGE_SHIFT;
-        let one_page = size.wrapping_sub(1) < (1 << PAGE_SHIFT) && (offset + size - 1) >> PAGE_SHIFT == page;
-        if one_page && active & NEEDS_FENCE == 0 && self.is_marked(active, page) {
+        let marks = self.marks.load(Ordering::Acquire);
+        if marks.is_null() {
             return;
         }
-        self.mark_slowly(offset, size);
+        // No byte is not within a page: the page might not exist.
+        let last = (offset & (PAGE_SIZE - 1)).wrapping_add(size.wrapping_sub(1));
+        let page = (last < PAGE_SIZE).then_some(offset >> PAGE_SHIFT);
+        match page {
+            Some(page) if marks == many() => self.mark_page(page),
+            Some(page) if Self::is_marked(marks, page) => {}
+            _ => self.mark_slowly(offset, size),
+        }
     }
 
+    /// As [`written`](Self::written) for a page that several clients may log.
+    #[inline(never)]
+    fn mark_page(&self, page: u64) {
+        let mut left = if self.needs_fence {
+            u8::MAX
+        } else {
+            self.active.load(Ordering::Relaxed)
+        };
+        while left != 0 {
+            let map = self
+                .maps
+                .get(left.trailing_zeros() as usize)
+                .and_then(OnceLock::get);
+            let word = map.and_then(|map| map.get(word_of(page)));
+            if word.is_none_or(|word| word.load(Ordering::Relaxed) & bit_of(page) == 0) {
+                return self.mark_slowly(page << PAGE_SHIFT, 1);
+            }
+            left &= left - 1;
+        }
+    }
+
+    /// `marks` is a bitmap.
     #[inline]
-    fn is_marked(&self, active: u8, page: u64) -> bool {
-        (0..3).all(|client| {
-            active & (1 << client) == 0
-                || self.maps[client]
-                    .get()
-                    .and_then(|map| map.get(word_of(page)))
-                    .is_some_and(|word| word.load(Ordering::Relaxed) & bit_of(page) != 0)
-        })
+    fn is_marked(marks: *const AtomicU64, page: u64) -> bool {
+        // SAFETY: a bitmap has a bit for each page, and lives as long as the log.
+        let word = unsafe { &*marks.wrapping_add(word_of(page)) };
+        word.load(Ordering::Relaxed) & bit_of(page) != 0
     }
 
-    #[cold]
+    #[inline(never)]
     fn mark_slowly(&self, offset: u64, size: u64) {
-        if self.active.load(Ordering::Relaxed) & NEEDS_FENCE != 0 {
+        if self.needs_fence {
             fence(Ordering::SeqCst);
         }
         self.mark(offset, size, self.clients());
@@ -140,6 +180,7 @@ impl DirtyLog {
     }
 
     /// The words of a bitmap that have the pages of `size` bytes in them, and which of their bits those are.
+    #[inline]
     fn words(&self, offset: u64, size: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
         let first = offset >> PAGE_SHIFT;
         let end = match size {
@@ -151,12 +192,12 @@ impl DirtyLog {
         } else {
             0..0
         };
+        let (low, high) = (u64::MAX << (first % 64), u64::MAX >> (end.wrapping_neg() % 64));
+        let (start, last) = (words.start, words.end.wrapping_sub(1));
         words.map(move |word| {
-            let base = word as u64 * 64;
-            let low = first.saturating_sub(base);
-            let high = (end - base).min(64);
-            let mask = (u64::MAX >> (64 - high)) & (u64::MAX << low);
-            (word, mask)
+            let low = if word == start { low } else { u64::MAX };
+            let high = if word == last { high } else { u64::MAX };
+            (word, low & high)
         })
     }
 
@@ -197,17 +238,20 @@ impl DirtyLog {
             }
             return pages;
         };
-        for (word, mask) in self.words(offset, size) {
-            let here = &map[word];
-            if here.load(Ordering::Relaxed) & mask == 0 {
-                continue;
-            }
+        let mut take = |here: &AtomicU64, word: usize, mask: u64| {
             let marks = match mask {
                 u64::MAX => here.swap(0, Ordering::AcqRel),
                 mask => here.fetch_and(!mask, Ordering::AcqRel) & mask,
             };
             pages += bitmap.add(word, marks);
             taken = true;
+        };
+        // Nearly all words are whole, and nearly all of them are empty.
+        for (word, mask) in self.words(offset, size) {
+            let here = &map[word];
+            if here.load(Ordering::Relaxed) & mask != 0 {
+                take(here, word, mask);
+            }
         }
         if taken {
             barrier::all_threads();
