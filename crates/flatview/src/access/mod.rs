@@ -231,3 +231,41 @@ impl<T: MemoryRegionOpsMut> MemoryRegionOps for Mutex<T> {
             .accepts(offset, size, is_write, attrs)
     }
 }
+
+/// The ports at which nobody is (rule K20): reads find ones, writes are lost, and both succeed. The root of a space
+/// of ports is a region of these.
+///
+/// ```
+/// use std::sync::Arc;
+/// use flatview::{Endianness, MemTxAttrs, Memory, UnassignedIo};
+/// let memory = Memory::new();
+/// let io = memory.region("io").io(0x1_0000, Arc::new(UnassignedIo));
+/// let ports = memory.create_address_space("I/O", &io)?;
+/// assert_eq!(ports.load::<u8>(0x80, Endianness::Little, MemTxAttrs::UNSPECIFIED), Ok(0xff));
+/// # Ok::<(), flatview::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnassignedIo;
+
+impl MemoryRegionOps for UnassignedIo {
+    fn read(&self, _: u64, _: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        Ok(u64::MAX)
+    }
+
+    fn write(&self, _: u64, _: u32, _: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        Ok(())
+    }
+
+    fn access_rules(&self) -> AccessRules {
+        let any = AccessSizes {
+            min: 1,
+            max: 8,
+            unaligned: true,
+        };
+        AccessRules {
+            valid: Some(any),
+            implemented: any,
+            ..AccessRules::default()
+        }
+    }
+}

@@ -7,6 +7,7 @@
 )]
 
 mod recorder;
+pub(crate) mod registers;
 
 use std::fs::File;
 use std::sync::Arc;
