@@ -7,6 +7,7 @@ mod cache;
 mod dispatch;
 mod guard;
 mod map;
+mod registers;
 mod transfer;
 
 use core::fmt;
@@ -19,6 +20,7 @@ pub use guard::Engagement;
 pub(crate) use guard::is_engaged;
 pub(crate) use map::Bounce;
 pub use map::{MapError, Mapping};
+pub use registers::{RegisterError, RegisterHandler, RegisterInfo, RegisterMap};
 pub(crate) use transfer::{Answer, Intent, Look, answer};
 
 /// Who makes an access, and how (rule K16).
