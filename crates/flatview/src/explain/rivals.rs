@@ -36,13 +36,18 @@ pub(super) fn overruled(look: Look<'_>, walk: &Walk, skipped: &[Place], start: P
     }
     let next_on_way: HashMap<usize, usize> = walk.way.windows(2).map(|pair| (pair[0], pair[1])).collect();
     let is_answered = !walk.way.is_empty();
-    for (at, &place) in skipped.iter().enumerate() {
-        // What was skipped has no other child that is enabled, but may have some that are not.
-        let next = skipped.get(at + 1).copied().unwrap_or(start);
-        search.around(None, place, Some(next), is_answered);
-    }
-    if walk.visits.is_empty() {
-        search.in_front(skipped.last().copied(), start);
+    let mut within = None;
+    let mut to_start = skipped.iter().chain([&start]).copied().peekable();
+    while let Some(place) = to_start.next() {
+        if !look.is_enabled(place) || !look.covers(place) {
+            search.in_front(within, place);
+            break;
+        }
+        if let Some(&next) = to_start.peek() {
+            // What was skipped has no other child that is enabled, but may have some that are not.
+            search.around(within, place, Some(next), is_answered);
+        }
+        within = Some(place);
     }
     for (at, visit) in walk.visits.iter().enumerate() {
         let above = visit.above.map(|above| walk.visits[above].place);
