@@ -37,10 +37,10 @@
 //! so be it, if none is better. Containers and aliases that are in front and let the address through are told,
 //! too ([`Reason::Hole`], [`Reason::BeyondTarget`]).
 //!
-//! Not told: what is overruled and does not contain the address either; who is in a region that is cut off
-//! *and* behind others; and regions that the window of an alias leaves out as a whole, because leaving things
-//! out is what an alias is for. A byte of a region that answers, or is overruled for another reason already, is
-//! not told again because another window leaves it out: PC firmware makes a dozen windows onto the same RAM.
+//! Not told: what is cut off *and* behind a sibling or disabled. Nor most of what the windows of aliases leave
+//! out, because leaving things out is what an alias is for: it is told if the window shows a part of the
+//! region and ends where the range or the hole of the view begins, or the other way round, and if that byte of
+//! the region neither answers nor is overruled for another reason.
 
 mod rivals;
 mod span;

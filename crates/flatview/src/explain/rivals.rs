@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::walk::{Look, Place, Walk};
 use super::{Overruled, Reason};
+use crate::address::AddressRange;
 use crate::region::RegionId;
 use crate::render::MAX_STEPS;
 use crate::tree::MAX_DEPTH;
@@ -19,10 +20,17 @@ pub(super) struct Rivals {
 }
 
 /// All who were overruled; see [`explain`](crate::explain) for which are told. `skipped` are the regions above
-/// `start`, where the search for the answer began.
-pub(super) fn overruled(look: Look<'_>, walk: &Walk, skipped: &[Place], start: Place) -> Rivals {
+/// `start`, where the search for the answer began; `shown` is the range or the hole of the view.
+pub(super) fn overruled(
+    look: Look<'_>,
+    walk: &Walk,
+    skipped: &[Place],
+    start: Place,
+    shown: AddressRange,
+) -> Rivals {
     let mut search = Search {
         look,
+        shown,
         steps_left: MAX_STEPS,
         complete: true,
         found: Vec::new(),
@@ -93,6 +101,8 @@ enum Overlook {
 
 struct Search<'a> {
     look: Look<'a>,
+    /// The range or the hole of the view that the address is in.
+    shown: AddressRange,
     steps_left: usize,
     complete: bool,
     found: Vec<Found>,
@@ -308,10 +318,18 @@ impl Search<'_> {
         best.map(|(_, way)| way)
     }
 
-    /// Whether a part of `place` can be in the windows of all aliases in `above`; if not, it was left out on
-    /// purpose. An alias without bytes was hardly meant so.
+    /// Whether a part of `place` can be in the windows of all aliases in `above`, of which one, near by, may end
+    /// before the address; if not, it was left out on purpose. An alias without bytes was hardly meant so.
     fn is_cut(&self, above: &[Place], place: Place) -> bool {
         let aliases = above.iter().filter(|&&place| self.look.is_alias(place));
+        let mut ended = aliases.clone().filter(|&&alias| !self.look.covers(alias));
+        let window = ended
+            .next()
+            .and_then(|&alias| self.look.span(alias).within_space());
+        let is_near = window.is_none_or(|window| window.overlaps(self.shown.widened()));
+        if !is_near || ended.next().is_some() {
+            return false;
+        }
         let windows = aliases.map(|&alias| self.look.span(alias));
         let windows = windows.filter(|window| !window.size().is_zero());
         // What is in a container need not be where the container is: that is judged further down.

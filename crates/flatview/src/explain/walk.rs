@@ -226,13 +226,18 @@ pub(super) fn explain(
         .and_then(|&at| look.node(walk.visits[at].place).region())
         .map(|region| answer(region, &steps, view, address));
     way.extend(steps);
-    let rivals = rivals::overruled(look, &walk, &skipped, start);
+    let outcome = answer.map_or_else(|| Outcome::Unassigned(gap(view, address)), Outcome::Answered);
+    let shown = match &outcome {
+        Outcome::Answered(answer) => answer.range,
+        Outcome::Unassigned(gap) => gap.range,
+    };
+    let rivals = rivals::overruled(look, &walk, &skipped, start, shown);
     Ok(Explanation {
         address,
         space: space.name().into(),
         view_root: view.root().map(|root| root.name().into()),
         way,
-        outcome: answer.map_or_else(|| Outcome::Unassigned(gap(view, address)), Outcome::Answered),
+        outcome,
         overruled: rivals.overruled,
         complete: rivals.complete,
     })
