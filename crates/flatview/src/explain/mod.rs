@@ -66,8 +66,8 @@ impl AddressSpace {
     /// [`Error::NestedUpdate`] within an update or a listener's callback, where the tree and the published
     /// view need not agree; [`Error::MemoryDropped`], [`Error::AddressSpaceDestroyed`];
     /// [`Error::RenderingTooDeep`] and [`Error::RenderingTooLarge`] if the way itself is beyond the limits of
-    /// a rendering. Who was overruled is looked for within the same limits; beyond them the explanation is not
-    /// [complete](Explanation::complete).
+    /// a rendering. Who was overruled is looked for in a quarter of the steps; if they do not suffice, the
+    /// explanation is not [complete](Explanation::complete).
     ///
     /// ```
     /// use flatview::explain::Reason;
@@ -142,8 +142,8 @@ pub struct Explanation {
     /// Who else would have answered, in the order of the tree: what a region says of its children comes before
     /// what these say of theirs.
     pub overruled: Vec<Overruled>,
-    /// Whether all who were overruled are told. If not, the search took more steps than a rendering may, or
-    /// went deeper.
+    /// Whether all who were overruled are told. If not, there was too much to look through: real machines are
+    /// far from that, but what no view shows may be of any size.
     pub complete: bool,
 }
 
@@ -282,8 +282,11 @@ pub struct Overruled {
 
 impl Overruled {
     /// The region that was overruled as a whole.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the caller has emptied `way`; so does [`candidate`](Self::candidate).
     pub fn top(&self) -> &Step {
-        // Never empty, so neither of the two is out of bounds.
         &self.way[0]
     }
 

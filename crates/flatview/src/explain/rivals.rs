@@ -14,6 +14,14 @@ use crate::region::RegionId;
 use crate::render::MAX_STEPS;
 use crate::tree::MAX_DEPTH;
 
+/// How many regions all searches together may look at. A rendering may look at more, but nothing depends on
+/// these, and others wait for the tree meanwhile. A way that is told costs a step for each of its regions, so
+/// this bounds the memory, too.
+pub(super) const MOST_STEPS: usize = MAX_STEPS / 4;
+
+/// How many places one search remembers. It only takes longer if it comes to them again.
+const MOST_REMEMBERED: usize = 1 << 14;
+
 pub(super) struct Rivals {
     pub(super) overruled: Vec<Overruled>,
     pub(super) complete: bool,
@@ -31,7 +39,7 @@ pub(super) fn overruled(
     let mut search = Search {
         look,
         shown,
-        steps_left: MAX_STEPS,
+        steps_left: MOST_STEPS,
         complete: true,
         found: Vec::new(),
     };
@@ -287,11 +295,12 @@ impl Search<'_> {
             let obstacles = next.obstacles + usize::from(!self.is_passed(place, overlook));
             let node = self.look.node(place);
             if node.has_children() || node.alias_target.is_some() {
-                let before = seen.entry(place).or_insert(usize::MAX);
-                if *before <= obstacles {
+                if seen.get(&place).is_some_and(|&before| before <= obstacles) {
                     continue;
                 }
-                *before = obstacles;
+                if seen.len() < MOST_REMEMBERED {
+                    seen.insert(place, obstacles);
+                }
             }
             if node.terminates && self.look.covers(place) {
                 todo.push(Todo {
@@ -310,7 +319,7 @@ impl Search<'_> {
                 Overlook::Disabled => todo.extend(self.look.below(place).into_iter().rev().map(below)),
                 Overlook::Clips => todo.extend(self.look.all_below(place).rev().map(below)),
             }
-            if todo.len() > MAX_STEPS {
+            if todo.len() > MOST_STEPS {
                 self.complete = false;
                 break;
             }

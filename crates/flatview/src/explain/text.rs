@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::rivals::MOST_STEPS;
 use super::{Answer, Explanation, Gap, Outcome, Overruled, Reason, Step};
 use crate::region::RegionKind;
-use crate::render::MAX_STEPS;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Explanation {
         if !self.complete {
             writeln!(
                 f,
-                "and maybe others: more than {MAX_STEPS} steps, or too deep a tree, to find them"
+                "and maybe others: it takes more than {MOST_STEPS} steps to find them"
             )?;
         }
         Ok(())
