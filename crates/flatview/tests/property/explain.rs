@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::generate::{Plot, Scale, Step, Verb, story};
-use crate::model::{Id, Kind, Machine};
+use crate::model::{Hit, Id, Kind, Machine};
 use crate::picture::id_of;
 use crate::verbs::name_of;
 use crate::world::World;
@@ -227,6 +227,52 @@ fn check_reasons(world: &World, root: Id, explanation: &Explanation) {
     }
 }
 
+/// Changes things one by one: whenever another region answers then, it was told as a rival, with that reason.
+fn check_nobody_is_missing(world: &World, root: Id, explanation: &Explanation) {
+    let answers = |machine: &Machine| machine.look_up(root, explanation.address);
+    let before = answers(&world.machine);
+    let expect = |after: Option<Hit>, reason: &dyn Fn(&Reason) -> bool| {
+        let Some(after) = after else { return };
+        if before
+            .as_ref()
+            .is_some_and(|before| before.region == after.region)
+        {
+            return;
+        }
+        let is_told = explanation.overruled.iter().any(|rival| {
+            let candidate = rival.candidate();
+            let is_it = id_of(&candidate.region) == after.region && candidate.offset == Some(after.offset);
+            is_it && matches!(&rival.reasons[..], [only] if reason(only))
+        });
+        assert!(is_told, "{after:?} is missing:\n{explanation}");
+    };
+    for id in world.machine.ids() {
+        let name = name_of(id);
+        let region = &world.machine[id];
+        let mut machine = world.machine.clone();
+        machine[id].enabled = !region.enabled;
+        expect(answers(&machine), &|reason| match reason {
+            Reason::Disabled { region } => *region == name,
+            // What goes is this one, or what it is in.
+            Reason::LowerPriority { than: winner, .. }
+            | Reason::MappedEarlier { than: winner }
+            | Reason::BehindChild { child: winner } => {
+                let way = before.as_ref().map_or(&[][..], |before| &before.path);
+                way.contains(&id_of(winner))
+            }
+            _ => false,
+        });
+        if region.enabled && region.kind == Kind::Container {
+            let mut machine = world.machine.clone();
+            machine[id].size = 1 << 65;
+            expect(answers(&machine), &|reason| match reason {
+                Reason::Clipped { by: region, .. } | Reason::Empty { region } => *region == name,
+                _ => false,
+            });
+        }
+    }
+}
+
 /// Tells a story, then explains all that there is at its end. Returns the kinds of reason that were given.
 fn explains(plot: Plot, lossy: bool, steps: &[Step]) -> BTreeSet<&'static str> {
     let mut given = BTreeSet::new();
@@ -246,6 +292,10 @@ fn explains(plot: Plot, lossy: bool, steps: &[Step]) -> BTreeSet<&'static str> {
             let explanation = check(&world, &space.handle, space.root, address);
             if !has_aliases && !lossy {
                 check_reasons(&world, space.root, &explanation);
+                // Each region is changed for each address: not in a crowd.
+                if world.machine.ids().count() < 40 {
+                    check_nobody_is_missing(&world, space.root, &explanation);
+                }
             }
             assert!(explanation.to_string().ends_with('\n'));
             let reasons = explanation.overruled.iter().flat_map(|rival| &rival.reasons);
@@ -300,7 +350,7 @@ proptest! {
         explains(TREES, false, &steps);
     }
 
-    /// What is taken away as a reason is no reason any more.
+    /// What is taken away as a reason is no reason any more, and nobody who has one is missing.
     #[test]
     fn reasons_are_what_they_say(steps in story(TREES).prop_map(without_aliases)) {
         explains(TREES, false, &steps);
