@@ -104,8 +104,7 @@ impl AddressSpace {
     ///     within system: lower priority than isa-bios (prio 1)
     /// "
     /// );
-    /// # Ok::<(), Error>(())
-    /// # use flatview::Error;
+    /// # Ok::<(), flatview::Error>(())
     /// ```
     pub fn explain(&self, address: u64) -> Result<Explanation, Error> {
         let shared = self.shared()?;
