@@ -53,6 +53,9 @@ fn main() -> Result<(), Error> {
         tx.set_enabled(&pc.pam[0][Pam::RAM], true)
     })?;
     print!("{}\n\n{}", listener.take(), cpu.mtree_flat()?);
+
+    heading("Why RAM answers at 0xf1000 now, and who else would have");
+    print!("{}", cpu.explain(0xf_1000)?);
     Ok(())
 }
 

@@ -76,6 +76,7 @@ impl fmt::Display for Size {
 /// assert!(AddressRange::new(0xffff_ffff_ffff_f000, Size::from(0x1001)).is_none());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AddressRange {
     start: u64,
     last: u64,

@@ -103,6 +103,9 @@
 //! 5. The [`FlatRange`] names the region and the byte of it. Before the thread blocks it
 //!    [releases](Reader::release) the view, or unplugged memory would stay for its sake.
 //!
+//! [`AddressSpace::explain`] tells the whole way to that answer, from the root of the space down, and who would
+//! have answered but was overruled: as a value, and as a text to read (module [`explain`]).
+//!
 //! `Memory::mtree` and `Memory::mtree_flat` print trees and views as QEMU's `info mtree` does (module `mtree`).
 //!
 //! # What is not there yet
@@ -131,6 +134,7 @@ mod deliver;
 mod diff;
 mod dirty;
 mod error;
+pub mod explain;
 #[cfg(doctest)]
 mod guides;
 mod ioeventfd;
@@ -163,6 +167,7 @@ pub use address::{AddressRange, Size};
 pub use compat::Compat;
 pub use dirty::{DirtyBitmap, DirtyClients, GlobalDirty, PAGE_SIZE};
 pub use error::Error;
+pub use explain::Explanation;
 pub use ioeventfd::{EventNotifier, IoEventFd};
 pub use iommu::{IommuAccess, IommuOps, IotlbEntry};
 pub use listener::{

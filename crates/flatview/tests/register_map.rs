@@ -1,4 +1,9 @@
 //! Registers are accessed by bytes: parts of them, several at once, in both byte orders.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,9 @@
 //! Group P of the reference: which pages were written. Who is told to log is in `rules_dirty_logging.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod support;
 

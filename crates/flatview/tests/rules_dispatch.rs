@@ -1,5 +1,10 @@
 //! Group K of the reference: how an access meets a device. The device of these tests is a row of bytes whose
 //! byte `i` is `i` and which writes its calls down.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Group N of the reference: cached windows, mappings and bounce buffers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod support;
 

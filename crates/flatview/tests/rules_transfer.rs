@@ -1,4 +1,9 @@
 //! Group L of the reference: accesses to an address space, and D2, D3, D5: what attributes do to them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod support;
 

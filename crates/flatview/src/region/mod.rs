@@ -110,6 +110,7 @@ impl DeviceOps {
 ///
 /// ROM is RAM with the readonly attribute, as in QEMU (rule A12): see [`RegionState::readonly`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum RegionKind {
     /// Renders nothing of its own; offsets and clips its children (rule A1).

@@ -60,7 +60,7 @@ impl Default for Attributes {
 
 impl Attributes {
     /// Whether nothing would be lost if views skipped this region on the way to its only content (rule C32).
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         !self.readonly && !self.nonvolatile && !self.unmergeable
     }
 }

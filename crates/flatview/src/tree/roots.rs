@@ -31,6 +31,18 @@ impl Tree {
         Some(root)
     }
 
+    /// The regions from `id` to the one at which the search for [`flatview_root`](Self::flatview_root) ends:
+    /// the physical root, or the region from which nothing is seen.
+    pub(crate) fn way_to_flatview_root(&self, id: RegionId) -> Vec<RegionId> {
+        let next = |&at: &RegionId| match self.root_step(at) {
+            RootStep::To(next) => Some(next),
+            RootStep::Here | RootStep::Nothing => None,
+        };
+        std::iter::successors(Some(id), next)
+            .take(MAX_DEPTH + 1)
+            .collect()
+    }
+
     pub(super) fn root_step(&self, id: RegionId) -> RootStep {
         let node = self.node(id);
         let attributes = &node.attributes;

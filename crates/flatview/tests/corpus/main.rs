@@ -8,6 +8,7 @@
 //! which QEMU happened to print them, and the whole text must be equal, byte by byte.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod explain;
 mod graph;
 mod mirror;
 mod order;

@@ -5,6 +5,7 @@
 mod check;
 mod directed;
 mod events;
+mod explain;
 mod generate;
 mod listener;
 mod misuse;

@@ -181,7 +181,7 @@ impl Machine {
         self.regions[id] = Some(region);
     }
 
-    fn ids(&self) -> impl Iterator<Item = Id> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> {
         (0..self.regions.len()).filter(|&id| self.regions[id].is_some())
     }
 

@@ -47,6 +47,11 @@ pub(crate) fn rules(
     }
 }
 
+/// Beyond the end if it is too far.
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
 impl Registers {
     pub(crate) fn new(rules: AccessRules) -> Arc<Registers> {
         let inner = Inner {
@@ -99,7 +104,7 @@ impl MemoryRegionOps for Registers {
         inner.calls.push(format!("r{size}@{offset:x}"));
         Registers::check(&inner, offset)?;
         let bytes = (offset..).take(size as usize);
-        let bytes = bytes.map(|at| u64::from(*inner.bytes.get(at as usize).unwrap_or(&0)));
+        let bytes = bytes.map(|at| u64::from(*inner.bytes.get(place(at)).unwrap_or(&0)));
         Ok(match self.rules.endianness {
             Endianness::Little => bytes
                 .zip(0..)
@@ -117,8 +122,8 @@ impl MemoryRegionOps for Registers {
                 Endianness::Little => index,
                 Endianness::Big => u64::from(size) - 1 - index,
             };
-            if let Some(byte) = inner.bytes.get_mut((offset + index) as usize) {
-                *byte = (value >> (8 * place)) as u8;
+            if let Some(byte) = inner.bytes.get_mut(self::place(offset + index)) {
+                *byte = value.to_le_bytes()[usize::try_from(place).unwrap_or(0)];
             }
         }
         Ok(())
