@@ -111,7 +111,8 @@ fn clients_do_not_disturb_each_other() {
         .global_dirty_log_start(GlobalDirty::MIGRATION)
         .unwrap();
     assert_eq!(block.logged_by(), VGA | MIGRATION);
-    (vga(), migration());
+    vga();
+    migration();
     write(1);
     assert_eq!(vga(), [1]);
     write(2);

@@ -56,7 +56,15 @@ fn store(board: &Board, offset: u64, size: u32, value: u64) -> Result<(), MemTxE
 /// byte order and the pieces, the bytes are those at the addresses that were asked for.
 #[test]
 fn accesses_reach_a_device_in_pieces_that_it_implements() {
-    let cases: &[(Option<AccessSizes>, AccessSizes, u64, u32, &[&str])] = &[
+    /// Valid and implemented sizes, offset and size, calls.
+    type Case = (
+        Option<AccessSizes>,
+        AccessSizes,
+        u64,
+        u32,
+        &'static [&'static str],
+    );
+    let cases: &[Case] = &[
         // AB13.
         (
             Some(sizes(1, 4)),
