@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::listener::Event;
 use crate::memory::{Shared, UpdateGuard};
 use crate::publish::Superseded;
+use crate::ram::Resize;
 use crate::region::{Region, RegionId};
 use crate::registry::{ListenerEntry, Registry, SlotKey, ViewSlot};
 use crate::render::render;
@@ -101,7 +102,10 @@ impl Shared {
     fn publish(&self, mut plan: Plan, guard: &mut UpdateGuard<'_>) -> u64 {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
-        guard.garbage().journals.push(tree.take_journal());
+        let mut journal = tree.take_journal();
+        let resizes = std::mem::take(&mut journal.resizes);
+        guard.garbage().journals.push(journal);
+        resizes.iter().for_each(Resize::grow);
         let mut superseded = Vec::new();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
             registry.add_slot(key, slot);
@@ -125,7 +129,10 @@ impl Shared {
         }
         self.tidy(&mut tree, &mut registry, guard);
         drop((registry, tree));
-        self.retire(superseded, guard)
+        let number = self.retire(superseded, guard);
+        // No lock but that of the update is held: this calls others.
+        resizes.into_iter().for_each(Resize::finish);
+        number
     }
 
     /// Lets go of views that no space uses any more.

@@ -171,7 +171,10 @@ pub use listener::{
 };
 pub use memory::{Memory, WeakMemory};
 pub use mtree::{Mtree, MtreeFlat};
-pub use ram::{AtomicOp, OutsideWindow, RamBlock, RamError, RamWindow, Word};
+pub use ram::{
+    AtomicOp, HostMemory, HugePages, MemfdOptions, NumaMode, NumaPolicy, OutsideWindow, Prealloc, RamBlock,
+    RamBlockBuilder, RamBlockNotifier, RamBlockRegistration, RamError, RamWindow, Word,
+};
 pub use reader::Reader;
 pub use receipt::Receipt;
 pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};

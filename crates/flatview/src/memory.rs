@@ -11,6 +11,7 @@ use crate::dirty::GlobalDirty;
 use crate::error::Error;
 use crate::primitive::{Mutex, MutexGuard};
 use crate::publish::{Retired, Unused};
+use crate::ram::RamList;
 use crate::receipt::Receipt;
 use crate::region::{Backing, Home, Region, RegionBuilder};
 use crate::registry::{ListenerEntry, Registry, ViewSlot};
@@ -53,10 +54,15 @@ pub struct WeakMemory(Weak<MemoryInner>);
 ///
 /// `updating` is held for a whole update, listeners' callbacks included. `tree` and then `registry` are held
 /// for moments, never while foreign code runs: a callback, or the drop of anything that may own a device.
+///
+/// The lock within `ram` comes last: it is held for moments, and no other is taken under it. A block's own lock, of
+/// the lists that it is on, is taken right before it. Neither is held while notifiers run, or a block is dropped:
+/// whoever upgrades a handle under the list's lock drops it later.
 pub(crate) struct Shared {
     updating: Updating,
     pub(crate) tree: Mutex<Tree>,
     pub(crate) registry: Mutex<Registry>,
+    pub(crate) ram: Arc<RamList>,
     pub(crate) home: Arc<Home>,
     pub(crate) retired: Arc<Retired<FlatView>>,
 }
@@ -171,9 +177,14 @@ impl Shared {
     pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         self.take_out_dropped();
         let attributes = builder.attributes;
-        self.tree.lock().insert(attributes, |id| {
+        let region = self.tree.lock().insert(attributes, |id| {
             Region::new(id, Arc::clone(&self.home), builder, backing)
-        })
+        });
+        if let Some(block) = region.ram_block() {
+            block.name_if_none(region.name());
+            self.ram.attach(block);
+        }
+        region
     }
 }
 
@@ -197,6 +208,7 @@ impl Memory {
                 },
                 tree: Mutex::new(Tree::new(compat)),
                 registry: Mutex::new(Registry::new()),
+                ram: Arc::default(),
                 home: Arc::new(Home::new(shared.clone())),
                 retired: Arc::new(Retired::new()),
             }),
@@ -406,6 +418,7 @@ impl Drop for MemoryInner {
         let registered = self.shared.registry.lock().take();
         let regions = self.shared.tree.lock().clear();
         drop((registered, regions));
+        self.shared.ram.close();
     }
 }
 
