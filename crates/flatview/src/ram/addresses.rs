@@ -62,7 +62,8 @@ impl RamAddresses {
             self.gaps.remove(&gap);
         }
         self.blocks.remove(&start);
-        self.gaps.extend(before.and_then(|before| self.gap_behind(before)));
+        self.gaps
+            .extend(before.and_then(|before| self.gap_behind(before)));
     }
 
     /// The block that has an address, and which of its bytes that is.

@@ -201,7 +201,11 @@ impl RamBlockBuilder {
         self.share.get_or_insert(true);
         let file = Backfile::memfd(self.name.as_deref().unwrap_or("flatview"), max_size, options)?;
         // A file of ordinary pages gives a small block a whole one.
-        let size = max_size.max(if options.hugetlb.is_some() { 0 } else { file.page_size });
+        let size = max_size.max(if options.hugetlb.is_some() {
+            0
+        } else {
+            file.page_size
+        });
         let size = file.check(size, self.align)?;
         let align = self.align.unwrap_or(0).max(ANONYMOUS_ALIGN).max(file.page_size);
         self.finish(size, align, Some(file))
@@ -297,7 +301,9 @@ impl RamBlockBuilder {
             Some(file) if !file.is_readonly => file.lengthen(size)?,
             _ => false,
         };
-        let populated = self.size.next_multiple_of(file.as_ref().map_or_else(host_page_size, |file| file.page_size));
+        let populated = self
+            .size
+            .next_multiple_of(file.as_ref().map_or_else(host_page_size, |file| file.page_size));
         let mapping = self.map(size, align, file.as_ref(), populated).inspect_err(|_| {
             if let (true, Some(file)) = (lengthened, &file) {
                 file.empty();
@@ -315,7 +321,13 @@ impl RamBlockBuilder {
     }
 
     /// Maps, advises, binds, populates: in this order (rule R7).
-    fn map(&self, size: u64, align: u64, file: Option<&Backfile>, populated: u64) -> Result<Mapping, RamError> {
+    fn map(
+        &self,
+        size: u64,
+        align: u64,
+        file: Option<&Backfile>,
+        populated: u64,
+    ) -> Result<Mapping, RamError> {
         let file_part = file.map(Backfile::part);
         let mapping = Mapping::new(&Plan {
             size,

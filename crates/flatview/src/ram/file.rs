@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    FileType, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_getfl, fstat, fstatfs, ftruncate,
-    memfd_create, open, openat, unlinkat, AtFlags, SeekFrom, seek,
+    AtFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, fcntl_getfl, fstat,
+    fstatfs, ftruncate, memfd_create, open, openat, seek, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -100,7 +100,9 @@ impl Backfile {
         let name: String = name.chars().filter(|&char| char != '\0').take(60).collect();
         let fd = memfd_create(&*name, flags).map_err(failed)?;
         let page_size = page_size(fd.as_fd()).map_err(failed)?;
-        let whole = size.checked_next_multiple_of(page_size).ok_or_else(|| failed(Errno::NOMEM))?;
+        let whole = size
+            .checked_next_multiple_of(page_size)
+            .ok_or_else(|| failed(Errno::NOMEM))?;
         ftruncate(&fd, whole).map_err(failed)?;
         if options.seal {
             let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
@@ -255,7 +257,11 @@ fn page_size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     /// `HUGETLBFS_MAGIC` of Linux.
     const HUGETLBFS: u64 = 0x9584_58f6;
     let system = fstatfs(fd)?;
-    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the types differ by target")]
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "the types differ by target"
+    )]
     let (kind, block) = (system.f_type as u64, system.f_bsize as u64);
     Ok(match kind == HUGETLBFS && block.is_power_of_two() {
         true => block,

@@ -93,7 +93,11 @@ impl RamList {
 
     fn untold(&self, place: Place) -> Vec<(u64, Arc<dyn RamBlockNotifier>)> {
         let state = self.state.lock();
-        let hearers = state.entries.get(&place).into_iter().flat_map(|entry| &entry.hearers);
+        let hearers = state
+            .entries
+            .get(&place)
+            .into_iter()
+            .flat_map(|entry| &entry.hearers);
         hearers
             .filter(|hearer| hearer.told.is_none())
             .map(|hearer| (hearer.id, Arc::clone(&hearer.notifier)))
@@ -216,7 +220,11 @@ impl RamList {
         let size = block.used_pages();
         let told: Vec<_> = {
             let mut state = self.state.lock();
-            let hearers = state.entries.get_mut(&place).into_iter().flat_map(|entry| &mut entry.hearers);
+            let hearers = state
+                .entries
+                .get_mut(&place)
+                .into_iter()
+                .flat_map(|entry| &mut entry.hearers);
             hearers
                 .filter_map(|hearer| {
                     // Who is just being told that the block is there hears of this in the same breath.
@@ -228,7 +236,9 @@ impl RamList {
         };
         for (old, notifier) in told {
             if let Some(memory) = block.host_memory() {
-                shielded("resized", || notifier.resized(&HostMemory { size, ..memory }, old));
+                shielded("resized", || {
+                    notifier.resized(&HostMemory { size, ..memory }, old)
+                });
             }
         }
     }

@@ -78,8 +78,16 @@ impl Mapping {
                 false => ProtFlags::READ,
             },
             flags: MapFlags::FIXED
-                | if plan.share { MapFlags::SHARED } else { MapFlags::PRIVATE }
-                | if plan.reserve { MapFlags::empty() } else { MapFlags::NORESERVE },
+                | if plan.share {
+                    MapFlags::SHARED
+                } else {
+                    MapFlags::PRIVATE
+                }
+                | if plan.reserve {
+                    MapFlags::empty()
+                } else {
+                    MapFlags::NORESERVE
+                },
         };
         // SAFETY: what lies before the aligned address is ours, and nobody knows of it.
         let before = unsafe { unmap(start, lead) };
@@ -98,7 +106,12 @@ impl Mapping {
     /// # Safety
     ///
     /// Nobody has a reference to them, and they lie within the mapping.
-    unsafe fn map(&self, offset: usize, size: usize, file: Option<(BorrowedFd<'_>, u64)>) -> Result<(), Errno> {
+    unsafe fn map(
+        &self,
+        offset: usize,
+        size: usize,
+        file: Option<(BorrowedFd<'_>, u64)>,
+    ) -> Result<(), Errno> {
         // SAFETY: the caller's promise.
         let at = unsafe { self.host.add(offset) }.as_ptr().cast();
         match file {
@@ -115,7 +128,12 @@ impl Mapping {
     }
 
     /// Maps some of the bytes anew. What was there is lost, unless a file has it.
-    pub(super) fn remap(&self, offset: usize, size: usize, file: Option<(BorrowedFd<'_>, u64)>) -> io::Result<()> {
+    pub(super) fn remap(
+        &self,
+        offset: usize,
+        size: usize,
+        file: Option<(BorrowedFd<'_>, u64)>,
+    ) -> io::Result<()> {
         self.check(offset, size)?;
         // SAFETY: within the mapping; guest memory has no references, and whoever touches it meanwhile finds the
         // old page or the new one.

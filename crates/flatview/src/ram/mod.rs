@@ -197,7 +197,8 @@ impl RamBlock {
 
     /// Whether its size can change: see [`Transaction::ram_resize`](crate::Transaction::ram_resize).
     pub fn is_resizeable(&self) -> bool {
-        self.owned_memory_if_any().is_some_and(|memory| memory.settings.is_resizeable)
+        self.owned_memory_if_any()
+            .is_some_and(|memory| memory.settings.is_resizeable)
     }
 
     /// What the host memory is aligned to, in bytes (rule A26); 0 if we did not map it.

@@ -143,7 +143,8 @@ impl RamBlock {
     /// nothing was done; [`RamError::Pages`] if the kernel or the file system does not do it.
     pub fn discard(&self, bytes: AddressRange) -> Result<(), RamError> {
         let memory = self.owned_memory()?;
-        let is_readonly = !memory.mapping.is_writable() || memory.file.as_ref().is_some_and(|file| file.is_readonly);
+        let is_readonly =
+            !memory.mapping.is_writable() || memory.file.as_ref().is_some_and(|file| file.is_readonly);
         if is_readonly {
             return Err(RamError::Readonly {
                 block: self.name().into(),

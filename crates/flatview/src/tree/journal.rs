@@ -68,7 +68,9 @@ impl Journal {
     pub(super) fn resize(&mut self, block: &RamBlock, size: u64, region_size: Size) -> Result<(), RamError> {
         let earlier = self.resizes.iter_mut().find(|resize| resize.is_of(block));
         let pending = earlier.as_ref().map(|resize| resize.size());
-        let region_size = earlier.as_ref().map_or(region_size, |resize| resize.region_size());
+        let region_size = earlier
+            .as_ref()
+            .map_or(region_size, |resize| resize.region_size());
         let resize = Resize::new(block, pending, size, region_size)?;
         match earlier {
             Some(earlier) => *earlier = resize,

@@ -247,7 +247,10 @@ impl Tree {
     /// The regions that are made of RAM blocks. Drop them outside the tree's lock.
     pub(crate) fn regions_with_blocks(&self) -> Vec<Region> {
         let nodes = self.nodes.iter().flatten();
-        nodes.filter(|node| node.has_ram_block).filter_map(Node::region).collect()
+        nodes
+            .filter(|node| node.has_ram_block)
+            .filter_map(Node::region)
+            .collect()
     }
 
     /// Lets go of all children and ioeventfds, when the memory is dropped.

@@ -119,7 +119,12 @@ impl Tree {
     }
 
     /// Resizes a region, and its block when the transaction is accepted (rule Q13).
-    pub(crate) fn ram_resize(&mut self, region: &Region, block: &RamBlock, size: u64) -> Result<(), RamError> {
+    pub(crate) fn ram_resize(
+        &mut self,
+        region: &Region,
+        block: &RamBlock,
+        size: u64,
+    ) -> Result<(), RamError> {
         let old = self.node(region.id()).attributes;
         self.journal.resize(block, size, old.size)?;
         let size = size.into();
