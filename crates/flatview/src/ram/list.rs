@@ -268,7 +268,7 @@ impl RamList {
     }
 
     /// Rule Q26.
-    pub(super) fn from_host(&self, host: usize) -> Option<(RamBlock, u64)> {
+    pub(super) fn at_host(&self, host: usize) -> Option<(RamBlock, u64)> {
         let state = self.state.lock();
         state.entries.iter().find_map(|(&(Reverse(max), _), entry)| {
             let offset = host.checked_sub(entry.host?)? as u64;

@@ -47,7 +47,7 @@ impl Memory {
 
     /// The block that has a byte at this address of the process, and which of its bytes that is (rule Q26).
     pub fn ram_block_from_host(&self, host_address: usize) -> Option<(RamBlock, u64)> {
-        self.shared().ram.from_host(host_address)
+        self.shared().ram.at_host(host_address)
     }
 
     /// A region that is made of the byte at this address of the process, and which of its bytes that is (rule

@@ -102,3 +102,7 @@ impl Resize {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "resize_test.rs"]
+mod tests;
