@@ -162,7 +162,8 @@ impl Mapping {
     fn check(&self, offset: usize, size: usize) -> io::Result<()> {
         match offset.checked_add(size).is_some_and(|end| end <= self.size) {
             true => Ok(()),
-            false => Err(Errno::INVAL.into()),
+            // Not what the kernel says of an advice that it does not know.
+            false => Err(Errno::FAULT.into()),
         }
     }
 

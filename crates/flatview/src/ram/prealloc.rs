@@ -170,7 +170,8 @@ impl Job<'_> {
     /// Reads a byte of each page and writes it back. There is memory for it, or it was not reserved.
     #[expect(clippy::cast_possible_truncation, reason = "a page is in memory")]
     fn touch(&self, start: usize, size: usize) {
-        for offset in (start..start + size).step_by(self.page_size as usize) {
+        let end = (start + size).min(self.mapping.size());
+        for offset in (start..end).step_by(self.page_size as usize) {
             // SAFETY: within the mapping.
             let page = unsafe { self.mapping.host().add(offset) }.as_ptr();
             // SAFETY: mapped, and readable at least.
