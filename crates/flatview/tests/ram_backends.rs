@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use flatview::{HugePages, MemfdOptions, RamBlock, RamError};
+use flatview::{AtomicOp, HugePages, MemfdOptions, Memory, RamBlock, RamError};
 use host::{flags, is_mapped, load, store};
 
 const PAGE: u64 = 0x1000;
@@ -210,6 +210,38 @@ fn a_file_can_be_mapped_for_reading_only() {
 
     let refused = RamBlock::builder(PAGE).share(true).fd(file.into(), 0);
     assert!(matches!(refused, Err(RamError::ReadonlyFile)), "{refused:?}");
+}
+
+/// A8: nobody writes what is mapped for reading only, and a region made of it is ROM.
+#[test]
+fn what_is_mapped_for_reading_only_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rom");
+    fs::write(&path, [0x5a; 0x1000]).unwrap();
+    let rom = RamBlock::builder(PAGE).readonly(true).file(&path, 0).unwrap();
+    let window = rom.window(0x10, 0x100).unwrap();
+    let part = window.part(8, 8).unwrap();
+    let mut bytes = [0; 16];
+    window.read(0, &mut bytes).unwrap();
+    assert_eq!((bytes, part.load::<u32>(4)), ([0x5a; 16], Ok(0x5a5a_5a5a)));
+    assert!(window.store(0, 1_u8).is_err());
+    assert!(part.store(0, 1_u64).is_err());
+    assert!(window.write(0, &[1; 8]).is_err());
+    assert!(window.fill(0, 1, 8).is_err());
+    assert!(window.compare_exchange(0, 0x5a_u8, 1).is_err());
+    assert!(window.atomic(0, AtomicOp::Add, 1_u32).is_err());
+    assert_eq!(window.load::<u64>(0), Ok(0x5a5a_5a5a_5a5a_5a5a));
+
+    let memory = Memory::new();
+    assert!(memory.region("rom").ram(rom.clone()).state().unwrap().readonly);
+    assert!(
+        !memory
+            .region("ram")
+            .ram(RamBlock::anonymous(PAGE).unwrap())
+            .state()
+            .unwrap()
+            .readonly
+    );
 }
 
 /// A10: memory of the caller stays his, and what keeps it goes with the last handle.

@@ -59,7 +59,9 @@ impl AtomicOp {
 /// Aligned accesses of 1, 2, 4 and 8 bytes are single-copy atomic; copies are not. Offsets count bytes from the
 /// window's first. Numbers are in the host's byte order; [`Reader`](crate::Reader) converts.
 ///
-/// Every write marks its pages dirty for whoever logs them, after it stored: a log that starts misses nothing.
+/// Every write marks its pages dirty for whoever logs them, after it stored: a log that starts misses nothing. Of
+/// memory that is mapped [for reading only](RamBlock::is_readonly), nothing can be written: to writes, such a window
+/// has no bytes.
 ///
 /// ```
 /// use flatview::RamBlock;
@@ -97,6 +99,16 @@ impl RamBlock {
 }
 
 impl RamBlockInner {
+    /// As [`span`](Self::span), if they may be written.
+    #[expect(
+        dead_code,
+        reason = "for the access path, which is made elsewhere at this time"
+    )]
+    #[inline]
+    pub(crate) fn writable_span(&self, offset: u64, size: u64) -> Option<NonNull<u8>> {
+        self.span(offset, size).filter(|_| self.writable)
+    }
+
     /// Where `size` bytes from `offset` on are, if there is memory at all of them.
     #[inline]
     pub(crate) fn span(&self, offset: u64, size: u64) -> Option<NonNull<u8>> {
@@ -161,6 +173,19 @@ impl RamWindow {
         Ok(unsafe { self.host.add(offset) })
     }
 
+    /// As [`at`](Self::at), for who writes. Of memory that is mapped for reading only, no byte can be.
+    #[inline]
+    fn at_writable(&self, offset: u64, size: u64) -> Result<NonNull<u8>, OutsideWindow> {
+        if !self.block.inner().writable {
+            return Err(OutsideWindow {
+                offset,
+                size,
+                window_size: 0,
+            });
+        }
+        self.at(offset, size)
+    }
+
     /// Loads a word.
     ///
     /// # Errors
@@ -180,7 +205,7 @@ impl RamWindow {
     /// [`OutsideWindow`].
     #[inline]
     pub fn store<T: Word>(&self, offset: u64, value: T) -> Result<(), OutsideWindow> {
-        let at = self.at(offset, T::SIZE as u64)?;
+        let at = self.at_writable(offset, T::SIZE as u64)?;
         // SAFETY: within the window, whose block is alive.
         unsafe { T::store(at.as_ptr(), value) };
         self.written(offset, T::SIZE as u64);
@@ -201,7 +226,7 @@ impl RamWindow {
         current: T,
         new: T,
     ) -> Result<Result<T, T>, OutsideWindow> {
-        let at = self.at(offset, T::SIZE as u64)?;
+        let at = self.at_writable(offset, T::SIZE as u64)?;
         // SAFETY: within the window, whose block is alive.
         let exchanged = unsafe { compare_exchange(at.as_ptr(), current, new) };
         if exchanged.is_ok() {
@@ -244,7 +269,7 @@ impl RamWindow {
     ///
     /// [`OutsideWindow`], and nothing was copied.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), OutsideWindow> {
-        let to = self.at(offset, bytes.len() as u64)?;
+        let to = self.at_writable(offset, bytes.len() as u64)?;
         // SAFETY: as in `read`.
         unsafe { word::copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
         self.written(offset, bytes.len() as u64);
@@ -257,7 +282,7 @@ impl RamWindow {
     ///
     /// [`OutsideWindow`], and nothing was written.
     pub fn fill(&self, offset: u64, value: u8, size: u64) -> Result<(), OutsideWindow> {
-        let to = self.at(offset, size)?;
+        let to = self.at_writable(offset, size)?;
         #[expect(clippy::cast_possible_truncation, reason = "within a mapping")]
         let len = size as usize;
         // SAFETY: within the window, whose block is alive.
