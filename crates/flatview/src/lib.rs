@@ -109,7 +109,6 @@
 //!
 //! - Accesses: [`MemoryRegionOps`], [`AccessRules`] and [`IommuOps`] are what regions carry already; nothing
 //!   calls them.
-//! - Memory behind RAM: a [`RamBlock`] is a size, or somebody else's host memory that is only pointed to.
 //! - Dirty bitmaps: who logs what is tracked and listeners are asked; nothing is stored.
 //! - Accelerators, a machine, a command line.
 //!
