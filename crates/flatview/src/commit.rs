@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::listener::Event;
 use crate::memory::{Shared, UpdateGuard};
 use crate::publish::Superseded;
+use crate::ram::Resize;
 use crate::region::{Region, RegionId};
 use crate::registry::{ListenerEntry, Registry, SlotKey, ViewSlot};
 use crate::render::render;
@@ -104,7 +105,10 @@ impl Shared {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
         self.let_log(&tree, guard);
-        guard.garbage().journals.push(tree.take_journal());
+        let mut journal = tree.take_journal();
+        let resizes = std::mem::take(&mut journal.resizes);
+        guard.garbage().journals.push(journal);
+        resizes.iter().for_each(Resize::grow);
         let mut superseded = Vec::new();
         for (key, slot) in std::mem::take(&mut plan.fresh) {
             registry.add_slot(key, slot);
@@ -128,7 +132,10 @@ impl Shared {
         }
         self.tidy(&mut tree, &mut registry, guard);
         drop((registry, tree));
-        self.retire(superseded, guard)
+        let number = self.retire(superseded, guard);
+        // No lock but that of the update is held: this calls others.
+        resizes.into_iter().for_each(Resize::finish);
+        number
     }
 
     /// Lets writers mark pages for those who log now. From here on nothing is lost, whatever view a writer looks

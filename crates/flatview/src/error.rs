@@ -204,6 +204,15 @@ pub enum Error {
         space: Box<str>,
     },
 
+    /// A RAM region's block cannot be what it was to become (rule Q13).
+    #[error("region `{region}`: {source}")]
+    Ram {
+        /// The region's name.
+        region: Box<str>,
+        /// What is wrong.
+        source: crate::RamError,
+    },
+
     /// The caller's own reason to give a transaction up.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

@@ -112,7 +112,6 @@
 //!
 //! - Accesses: [`MemoryRegionOps`], [`AccessRules`] and [`IommuOps`] are what regions carry already; nothing
 //!   calls them.
-//! - Memory behind RAM: a [`RamBlock`] is a size, or somebody else's host memory that is only pointed to.
 //! - Dirty bitmaps: who logs what is tracked and listeners are asked; nothing is stored.
 //! - Accelerators, a machine, a command line.
 //!
@@ -176,7 +175,10 @@ pub use listener::{
 };
 pub use memory::{Memory, WeakMemory};
 pub use mtree::{Mtree, MtreeFlat};
-pub use ram::{AtomicOp, OutsideWindow, RamBlock, RamError, RamWindow, Word};
+pub use ram::{
+    AtomicOp, HostMemory, HugePages, MemfdOptions, NumaMode, NumaPolicy, Prealloc, RamBlock, RamBlockBuilder,
+    RamBlockNotifier, RamBlockRegistration, RamError, RamWindow, WindowError, Word,
+};
 pub use reader::Reader;
 pub use receipt::Receipt;
 pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};

@@ -11,7 +11,7 @@ use crate::dirty::{self, DirtyBitmap, DirtyClients, GlobalDirty};
 use crate::error::Error;
 use crate::primitive::{Mutex, MutexGuard};
 use crate::publish::{Retired, Unused};
-use crate::ram::RamBlock;
+use crate::ram::{RamBlock, RamList};
 use crate::receipt::Receipt;
 use crate::region::{Backing, Home, Region, RegionBuilder};
 use crate::registry::{ListenerEntry, Registry, ViewSlot};
@@ -54,10 +54,15 @@ pub struct WeakMemory(Weak<MemoryInner>);
 ///
 /// `updating` is held for a whole update, listeners' callbacks included. `tree` and then `registry` are held
 /// for moments, never while foreign code runs: a callback, or the drop of anything that may own a device.
+///
+/// The lock within `ram` comes last: it is held for moments, and no other is taken under it. A block's own lock, of
+/// the lists that it is on, is taken right before it. Neither is held while notifiers run, or a block is dropped:
+/// whoever upgrades a handle under the list's lock drops it later.
 pub(crate) struct Shared {
     updating: Updating,
     pub(crate) tree: Mutex<Tree>,
     pub(crate) registry: Mutex<Registry>,
+    pub(crate) ram: Arc<RamList>,
     pub(crate) home: Arc<Home>,
     pub(crate) retired: Arc<Retired<FlatView>>,
 }
@@ -173,16 +178,21 @@ impl Shared {
     pub(crate) fn insert(self: &Arc<Self>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         self.take_out_dropped();
         let attributes = builder.attributes;
-        let mut tree = self.tree.lock();
-        let region = tree.insert(attributes, |id| {
-            Region::new(id, Arc::clone(&self.home), builder, backing)
-        });
-        if let Some(block) = region.ram_block() {
+        let (region, clients) = {
+            let mut tree = self.tree.lock();
+            let region = tree.insert(attributes, |id| {
+                Region::new(id, Arc::clone(&self.home), builder, backing)
+            });
             // All of memory may be tracked already.
             let clients = tree.dirty_log_mask(region.id());
+            (region, clients)
+        };
+        if let Some(block) = region.ram_block() {
             if block.inner().log.add_wanted(self.key(), clients) {
                 dirty::barrier::all_threads();
             }
+            block.name_if_none(region.name());
+            self.ram.attach(block);
         }
         region
     }
@@ -213,6 +223,7 @@ impl Memory {
                 },
                 tree: Mutex::new(Tree::new(compat)),
                 registry: Mutex::new(Registry::new()),
+                ram: Arc::default(),
                 home: Arc::new(Home::new(shared.clone())),
                 retired: Arc::new(Retired::new()),
             }),
@@ -475,6 +486,7 @@ impl Drop for MemoryInner {
         }
         let regions = self.shared.tree.lock().clear();
         drop((registered, blocks, regions));
+        self.shared.ram.close();
     }
 }
 

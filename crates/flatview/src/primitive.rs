@@ -9,7 +9,7 @@ pub(crate) use std::sync::{
 use std::sync::PoisonError;
 
 /// A mutex without poison: what it guards is put back in order by rollback, not by the next locker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {

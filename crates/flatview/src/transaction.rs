@@ -95,6 +95,31 @@ impl<'a> Transaction<'a> {
         self.set(region, |attributes| attributes.size = size)
     }
 
+    /// Lets a RAM block have `new_size` bytes, and the region with it (rule Q13).
+    ///
+    /// The region gets this very size, the block as many whole pages. When listeners have accepted the change and the
+    /// new views are there, the block's [callback](crate::RamBlockBuilder::on_resize) and
+    /// [notifiers](crate::RamBlockNotifier) hear of it; all its pages are dirty then, for whoever logs (rule P18).
+    /// A transaction that fails changes nothing and says nothing. Other regions of the same block keep their sizes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRegion`]; [`Error::WrongKind`] if there is no block; [`Error::Ram`] with
+    /// [`RamError::NotResizeable`](crate::RamError::NotResizeable) if it would need another number of pages, or
+    /// [`RamError::BeyondMaximum`](crate::RamError::BeyondMaximum).
+    pub fn ram_resize(&mut self, region: &Region, new_size: u64) -> Result<(), Error> {
+        let mut tree = self.tree(region)?;
+        let Some(block) = region.ram_block() else {
+            drop(tree);
+            return Self::want(region, false, "made of a RAM block");
+        };
+        tree.ram_resize(region, block, new_size)
+            .map_err(|source| Error::Ram {
+                region: region.name().into(),
+                source,
+            })
+    }
+
     /// Enables or disables a region. A disabled region disappears with all that is in it, and hides nothing
     /// (rule B7).
     ///

@@ -97,17 +97,24 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
     // A range of 2^64 bytes has one more.
     let left = (range.last() - address).saturating_add(1);
     let may_write_rom = intent == Intent::Load || attrs.debug;
+    // Also what nobody can write, whatever the tree says: memory that is mapped for reading only.
+    let refuses = |block: &RamBlock| {
+        intent.is_write() && (!block.inner().writable || (range.is_readonly() && !may_write_rom))
+    };
     match region.backing() {
-        Backing::Ram(block) => match intent.is_write() && range.is_readonly() && !may_write_rom {
-            true => Answer::Nothing { left },
-            false => within_block(block, offset, left, |left| Answer::Direct { block, offset, left }),
-        },
-        Backing::RamDevice(block) => match intent {
-            Intent::Write if range.is_readonly() && !may_write_rom => Answer::Nothing { left },
-            Intent::Load => Answer::Nothing { left },
-            _ => within_block(block, offset, left, |left| Answer::Exact { block, offset, left }),
-        },
-        Backing::RomDevice(block, _) if range.is_romd() && (intent == Intent::Read || may_write_rom) => {
+        Backing::Ram(block) | Backing::RamDevice(block) if refuses(block) => Answer::Nothing { left },
+        Backing::Ram(block) => {
+            within_block(block, offset, left, |left| Answer::Direct { block, offset, left })
+        }
+        Backing::RamDevice(_) if intent == Intent::Load => Answer::Nothing { left },
+        Backing::RamDevice(block) => {
+            within_block(block, offset, left, |left| Answer::Exact { block, offset, left })
+        }
+        Backing::RomDevice(block, _)
+            if range.is_romd()
+                && (intent == Intent::Read || may_write_rom)
+                && (intent == Intent::Read || block.inner().writable) =>
+        {
             within_block(block, offset, left, |left| Answer::Direct { block, offset, left })
         }
         Backing::RomDevice(_, device) | Backing::Mmio(device) => match intent {

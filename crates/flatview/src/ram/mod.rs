@@ -1,31 +1,60 @@
 //! RAM blocks: the memory behind RAM, ROM, ROM device and RAM device regions.
 #![expect(unsafe_code, reason = "a block points to host memory")]
 
+mod addresses;
+mod builder;
 mod error;
+mod file;
+mod list;
 mod log;
+mod lookup;
 mod mapping;
+mod notifier;
+mod numa;
+mod owned;
+mod prealloc;
 mod raw;
+mod resize;
 mod window;
 mod word;
 
 use std::any::Any;
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+pub use builder::RamBlockBuilder;
 pub use error::RamError;
+pub use file::{HugePages, MemfdOptions};
+pub(crate) use list::RamList;
+pub use notifier::{HostMemory, RamBlockNotifier, RamBlockRegistration};
+pub use numa::{NumaMode, NumaPolicy};
+pub use prealloc::Prealloc;
 pub(crate) use raw::little_endian;
+pub(crate) use resize::Resize;
 use window::compare_exchange;
-pub use window::{AtomicOp, OutsideWindow, RamWindow};
+pub use window::{AtomicOp, RamWindow, WindowError};
 pub use word::Word;
 
 use crate::address::{AddressRange, Size};
 use crate::dirty::{DirtyBitmap, DirtyClients};
+use list::Attachments;
 use log::DirtyLog;
-use mapping::Mapping;
+use mapping::host_page_size;
+use owned::OwnedMemory;
+
+/// Hears that a block was resized, and to how many bytes.
+type Resized = Box<dyn Fn(&RamBlock, u64) + Send + Sync>;
 
 /// A block of guest memory, shared by every region, view and window that shows it and freed with the last.
+///
+/// Most are made by a [builder](RamBlock::builder). A region that is made of a block puts it on the list of its
+/// [`Memory`](crate::Memory), where it gets a RAM address; the list keeps no block alive.
+///
+/// A machine that is reset finds in its RAM what was there before: a reset changes no block, other than to
+/// [replace](RamBlock::remap) pages that the host found broken.
 ///
 /// Cheap to clone; two are equal if they are clones of one.
 #[derive(Clone)]
@@ -36,9 +65,17 @@ pub(crate) struct RamBlockInner {
     pub(crate) host: *mut u8,
     /// How many there are.
     pub(crate) mapped: u64,
+    /// Whether they may be written.
+    pub(crate) writable: bool,
     pub(crate) log: DirtyLog,
-    /// How many the guest has (rule Q1, `used_length`).
+    /// How many the guest has (rule Q1, `used_length`), not rounded.
     used: AtomicU64,
+    /// How many it can have.
+    max: u64,
+    /// What was given to the builder, or else the name of the first region.
+    name: OnceLock<Box<str>>,
+    /// The lists that have it. Dropped first: that says to listeners that the memory goes.
+    attachments: Attachments,
     backing: Backing,
 }
 
@@ -55,7 +92,7 @@ enum Backing {
     /// Memory that lives as long as this.
     Given(#[expect(dead_code, reason = "kept for its drop")] Box<dyn Any + Send + Sync>),
     /// Memory that we mapped.
-    Mapped(#[expect(dead_code, reason = "kept for its drop")] Mapping),
+    Mapped(Box<OwnedMemory>),
 }
 
 impl RamBlock {
@@ -82,19 +119,14 @@ impl RamBlock {
         RamBlock::make(size, size, Some(host), Backing::Given(Box::new(keeps)))
     }
 
-    /// A block of `size` bytes of zeroed, private memory of this process.
-    ///
-    /// # Errors
-    ///
-    /// [`RamError`] if the kernel does not give as much.
-    pub fn anonymous(size: u64) -> Result<RamBlock, RamError> {
-        let mapping = Mapping::anonymous(size)?;
-        Ok(RamBlock::make(
-            size,
-            size,
-            Some(mapping.host()),
-            Backing::Mapped(mapping),
-        ))
+    fn owned(name: Option<Box<str>>, size: u64, memory: OwnedMemory) -> RamBlock {
+        let max = memory.mapping.size() as u64;
+        let host = Some(memory.mapping.host());
+        let block = RamBlock::make(size, max, host, Backing::Mapped(Box::new(memory)));
+        if let Some(name) = name {
+            block.name_if_none(&name);
+        }
+        block
     }
 
     /// Private memory for a while, without asking the kernel.
@@ -110,8 +142,15 @@ impl RamBlock {
         RamBlock(Arc::new(RamBlockInner {
             host: host.map_or(std::ptr::null_mut(), NonNull::as_ptr),
             mapped,
+            writable: match &backing {
+                Backing::Mapped(memory) => memory.mapping.is_writable(),
+                _ => true,
+            },
             log: DirtyLog::new(mapped),
             used: AtomicU64::new(used),
+            max,
+            name: OnceLock::new(),
+            attachments: Attachments::default(),
             backing,
         }))
     }
@@ -125,17 +164,74 @@ impl RamBlock {
         &self.0
     }
 
-    /// The size in bytes.
+    /// The size in bytes, as the guest sees it.
     pub fn size(&self) -> Size {
-        Size::from(self.0.used.load(Ordering::Acquire))
+        Size::from(self.0.used())
+    }
+
+    /// The most bytes it can have: of memory that we mapped, all that is mapped, in whole pages (rule Q29).
+    pub fn max_size(&self) -> u64 {
+        self.0.max
+    }
+
+    /// Its name: what the builder was given, or else the name of the first region that was made of it; empty until
+    /// then. Names need not be unique.
+    pub fn name(&self) -> &str {
+        self.0.name()
     }
 
     /// Where the first byte is in this process, if there is host memory.
     pub fn host_address(&self) -> Option<usize> {
-        match self.0.backing {
-            Backing::Foreign(address) => Some(address),
-            _ => NonNull::new(self.0.host).map(|host| host.as_ptr().addr()),
-        }
+        self.0.host_address()
+    }
+
+    /// The file behind the memory, to be given to others who share it; `None` for all other memory.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.owned_memory_if_any()?.file.as_ref()?.fd.as_fd())
+    }
+
+    /// Where in [that file](Self::fd) the first byte is.
+    pub fn fd_offset(&self) -> u64 {
+        let file = self.owned_memory_if_any().and_then(|memory| memory.file.as_ref());
+        file.map_or(0, |file| file.offset)
+    }
+
+    /// The size of the pages that the memory consists of, in bytes (rule Q19): of huge pages, if it is a file of such.
+    pub fn page_size(&self) -> u64 {
+        self.0.page_size()
+    }
+
+    /// Whether others who map [the same file](Self::fd) see what is written.
+    pub fn is_shared(&self) -> bool {
+        self.owned_memory_if_any()
+            .is_some_and(|memory| memory.mapping.is_shared())
+    }
+
+    /// Whether the memory is mapped for reading only. Nobody may write there, the guest no more than a
+    /// [window](crate::RamWindow).
+    pub fn is_readonly(&self) -> bool {
+        !self.0.writable
+    }
+
+    /// Whether its size can change: see [`Transaction::ram_resize`](crate::Transaction::ram_resize).
+    pub fn is_resizeable(&self) -> bool {
+        self.owned_memory_if_any()
+            .is_some_and(|memory| memory.settings.is_resizeable)
+    }
+
+    /// What the host memory is aligned to, in bytes (rule A26); 0 if we did not map it.
+    pub fn alignment(&self) -> u64 {
+        self.owned_memory_if_any()
+            .map_or(0, |memory| memory.settings.align)
+    }
+
+    fn owned_memory_if_any(&self) -> Option<&OwnedMemory> {
+        self.0.owned_memory()
+    }
+
+    /// Names what has no name yet.
+    pub(crate) fn name_if_none(&self, name: &str) {
+        self.0.name.get_or_init(|| name.into());
     }
 
     /// Whether there is memory that accesses reach.
@@ -190,6 +286,39 @@ impl RamBlock {
     }
 }
 
+impl RamBlockInner {
+    fn name(&self) -> &str {
+        self.name.get().map_or("", |name| name)
+    }
+
+    fn host_address(&self) -> Option<usize> {
+        match self.backing {
+            Backing::Foreign(address) => Some(address),
+            _ => NonNull::new(self.host).map(|host| host.as_ptr().addr()),
+        }
+    }
+
+    fn page_size(&self) -> u64 {
+        self.owned_memory()
+            .map_or_else(host_page_size, OwnedMemory::page_size)
+    }
+
+    fn owned_memory(&self) -> Option<&OwnedMemory> {
+        match &self.backing {
+            Backing::Mapped(memory) => Some(memory),
+            _ => None,
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    fn set_used(&self, used: u64) {
+        self.used.store(used, Ordering::Release);
+    }
+}
+
 /// Blocks end before 2^64.
 fn len(bytes: AddressRange) -> u64 {
     bytes.last() - bytes.start() + u64::from(bytes != AddressRange::ALL)
@@ -206,6 +335,7 @@ impl Eq for RamBlock {}
 impl fmt::Debug for RamBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RamBlock")
+            .field("name", &self.name())
             .field("size", &self.size())
             .field("host_address", &format_args!("{:x?}", self.host_address()))
             .finish()

@@ -40,7 +40,7 @@ impl RamBlockInner {
     }
 
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
-        if let Some(to) = self.span(offset, bytes.len() as u64) {
+        if let Some(to) = self.writable_span(offset, bytes.len() as u64) {
             // SAFETY: as in `read`.
             unsafe { word::copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
             self.log.written(offset, bytes.len() as u64);
@@ -48,7 +48,7 @@ impl RamBlockInner {
     }
 
     pub(crate) fn fill(&self, offset: u64, value: u8, len: usize) {
-        if let Some(to) = self.span(offset, len as u64) {
+        if let Some(to) = self.writable_span(offset, len as u64) {
             // SAFETY: within the mapping.
             unsafe { word::fill(to.as_ptr(), value, len) };
             self.log.written(offset, len as u64);
@@ -64,7 +64,7 @@ impl RamBlockInner {
     }
 
     fn store_word<T: Word>(&self, offset: u64, bytes: u64) {
-        if let Some(to) = self.span(offset, T::SIZE as u64) {
+        if let Some(to) = self.writable_span(offset, T::SIZE as u64) {
             // SAFETY: within the mapping.
             unsafe { T::store(to.as_ptr(), little_endian(T::truncate(bytes))) };
             self.log.written(offset, T::SIZE as u64);
@@ -93,7 +93,7 @@ impl RamBlockInner {
 
     /// Puts what `change` makes of a word in its place, atomically; `None` leaves it. Returns what was there.
     pub(crate) fn update<T: Word>(&self, offset: u64, mut change: impl FnMut(T) -> Option<T>) -> T {
-        let Some(at) = self.span(offset, T::SIZE as u64) else {
+        let Some(at) = self.writable_span(offset, T::SIZE as u64) else {
             return T::ZERO;
         };
         // SAFETY: within the mapping.

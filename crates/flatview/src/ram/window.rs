@@ -12,16 +12,28 @@ use thiserror::Error;
 use super::word::{self, Word};
 use super::{RamBlock, RamBlockInner};
 
-/// An access that does not lie within a [`RamWindow`].
+/// Why an access to a [`RamWindow`] was not made.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("{size:#x} bytes at {offset:#x} do not lie within the {window_size:#x} bytes of the window")]
-pub struct OutsideWindow {
-    /// The first byte asked for, counted from the window's first.
-    pub offset: u64,
-    /// How many bytes were asked for.
-    pub size: u64,
-    /// How many bytes the window has.
-    pub window_size: u64,
+#[non_exhaustive]
+pub enum WindowError {
+    /// It does not lie within the window.
+    #[error("{size:#x} bytes at {offset:#x} do not lie within the {window_size:#x} bytes of the window")]
+    Outside {
+        /// The first byte asked for, counted from the window's first.
+        offset: u64,
+        /// How many bytes were asked for.
+        size: u64,
+        /// How many bytes the window has.
+        window_size: u64,
+    },
+    /// The memory is mapped for reading only.
+    #[error("{size:#x} bytes at {offset:#x} cannot be written: the memory is mapped for reading only")]
+    ReadOnly {
+        /// The first byte, counted from the window's first.
+        offset: u64,
+        /// How many bytes were to be written.
+        size: u64,
+    },
 }
 
 /// What an atomic operation does to a word of memory.
@@ -59,7 +71,9 @@ impl AtomicOp {
 /// Aligned accesses of 1, 2, 4 and 8 bytes are single-copy atomic; copies are not. Offsets count bytes from the
 /// window's first. Numbers are in the host's byte order; [`Reader`](crate::Reader) converts.
 ///
-/// Every write marks its pages dirty for whoever logs them, after it stored: a log that starts misses nothing.
+/// Every write marks its pages dirty for whoever logs them, after it stored: a log that starts misses nothing. Of
+/// memory that is mapped [for reading only](RamBlock::is_readonly), nothing can be written: to writes, such a window
+/// has no bytes.
 ///
 /// ```
 /// use flatview::RamBlock;
@@ -97,6 +111,12 @@ impl RamBlock {
 }
 
 impl RamBlockInner {
+    /// As [`span`](Self::span), if they may be written.
+    #[inline]
+    pub(crate) fn writable_span(&self, offset: u64, size: u64) -> Option<NonNull<u8>> {
+        self.span(offset, size).filter(|_| self.writable)
+    }
+
     /// Where `size` bytes from `offset` on are, if there is memory at all of them.
     #[inline]
     pub(crate) fn span(&self, offset: u64, size: u64) -> Option<NonNull<u8>> {
@@ -136,8 +156,8 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
-    pub fn part(&self, offset: u64, size: u64) -> Result<RamWindow, OutsideWindow> {
+    /// [`WindowError`].
+    pub fn part(&self, offset: u64, size: u64) -> Result<RamWindow, WindowError> {
         Ok(RamWindow {
             host: self.at(offset, size)?,
             size,
@@ -147,9 +167,9 @@ impl RamWindow {
     }
 
     #[inline]
-    fn at(&self, offset: u64, size: u64) -> Result<NonNull<u8>, OutsideWindow> {
+    fn at(&self, offset: u64, size: u64) -> Result<NonNull<u8>, WindowError> {
         if offset > self.size || size > self.size - offset {
-            return Err(OutsideWindow {
+            return Err(WindowError::Outside {
                 offset,
                 size,
                 window_size: self.size,
@@ -161,13 +181,22 @@ impl RamWindow {
         Ok(unsafe { self.host.add(offset) })
     }
 
+    /// As [`at`](Self::at), for who writes.
+    #[inline]
+    fn at_writable(&self, offset: u64, size: u64) -> Result<NonNull<u8>, WindowError> {
+        if !self.block.inner().writable {
+            return Err(WindowError::ReadOnly { offset, size });
+        }
+        self.at(offset, size)
+    }
+
     /// Loads a word.
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
+    /// [`WindowError`].
     #[inline]
-    pub fn load<T: Word>(&self, offset: u64) -> Result<T, OutsideWindow> {
+    pub fn load<T: Word>(&self, offset: u64) -> Result<T, WindowError> {
         let at = self.at(offset, T::SIZE as u64)?;
         // SAFETY: within the window, whose block is alive.
         Ok(unsafe { T::load(at.as_ptr()) })
@@ -177,10 +206,10 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
+    /// [`WindowError`].
     #[inline]
-    pub fn store<T: Word>(&self, offset: u64, value: T) -> Result<(), OutsideWindow> {
-        let at = self.at(offset, T::SIZE as u64)?;
+    pub fn store<T: Word>(&self, offset: u64, value: T) -> Result<(), WindowError> {
+        let at = self.at_writable(offset, T::SIZE as u64)?;
         // SAFETY: within the window, whose block is alive.
         unsafe { T::store(at.as_ptr(), value) };
         self.written(offset, T::SIZE as u64);
@@ -194,14 +223,14 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
+    /// [`WindowError`].
     pub fn compare_exchange<T: Word>(
         &self,
         offset: u64,
         current: T,
         new: T,
-    ) -> Result<Result<T, T>, OutsideWindow> {
-        let at = self.at(offset, T::SIZE as u64)?;
+    ) -> Result<Result<T, T>, WindowError> {
+        let at = self.at_writable(offset, T::SIZE as u64)?;
         // SAFETY: within the window, whose block is alive.
         let exchanged = unsafe { compare_exchange(at.as_ptr(), current, new) };
         if exchanged.is_ok() {
@@ -215,8 +244,8 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
-    pub fn atomic<T: Word>(&self, offset: u64, op: AtomicOp, operand: T) -> Result<T, OutsideWindow> {
+    /// [`WindowError`].
+    pub fn atomic<T: Word>(&self, offset: u64, op: AtomicOp, operand: T) -> Result<T, WindowError> {
         let mut current = self.load(offset)?;
         loop {
             match self.compare_exchange(offset, current, op.apply(current, operand))? {
@@ -230,8 +259,8 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`], and nothing was copied.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), OutsideWindow> {
+    /// [`WindowError`], and nothing was copied.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), WindowError> {
         let from = self.at(offset, buffer.len() as u64)?;
         // SAFETY: within the window, whose block is alive; a buffer that Rust code owns is no guest memory.
         unsafe { word::copy(from.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
@@ -242,9 +271,9 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`], and nothing was copied.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), OutsideWindow> {
-        let to = self.at(offset, bytes.len() as u64)?;
+    /// [`WindowError`], and nothing was copied.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), WindowError> {
+        let to = self.at_writable(offset, bytes.len() as u64)?;
         // SAFETY: as in `read`.
         unsafe { word::copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
         self.written(offset, bytes.len() as u64);
@@ -255,9 +284,9 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`], and nothing was written.
-    pub fn fill(&self, offset: u64, value: u8, size: u64) -> Result<(), OutsideWindow> {
-        let to = self.at(offset, size)?;
+    /// [`WindowError`], and nothing was written.
+    pub fn fill(&self, offset: u64, value: u8, size: u64) -> Result<(), WindowError> {
+        let to = self.at_writable(offset, size)?;
         #[expect(clippy::cast_possible_truncation, reason = "within a mapping")]
         let len = size as usize;
         // SAFETY: within the window, whose block is alive.
@@ -270,8 +299,8 @@ impl RamWindow {
     ///
     /// # Errors
     ///
-    /// [`OutsideWindow`].
-    pub fn mark_dirty(&self, offset: u64, size: u64) -> Result<(), OutsideWindow> {
+    /// [`WindowError`].
+    pub fn mark_dirty(&self, offset: u64, size: u64) -> Result<(), WindowError> {
         self.at(offset, size)?;
         self.written(offset, size);
         Ok(())

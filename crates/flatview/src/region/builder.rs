@@ -96,8 +96,9 @@ impl<'a> RegionBuilder<'a> {
         self.make(size.into(), Backing::Container)
     }
 
-    /// RAM of the block's size (rule A4).
-    pub fn ram(self, block: RamBlock) -> Region {
+    /// RAM of the block's size (rule A4). If the block is mapped for reading only, it is ROM (rule A8).
+    pub fn ram(mut self, block: RamBlock) -> Region {
+        self.attributes.readonly |= block.is_readonly();
         self.make(block.size(), Backing::Ram(block))
     }
 

@@ -1,8 +1,9 @@
 //! What a transaction has done to the tree: how to undo it, and what it damaged.
 
 use super::{Attributes, Extras, Tree};
-use crate::address::AddressRange;
+use crate::address::{AddressRange, Size};
 use crate::dirty::GlobalDirty;
+use crate::ram::{RamBlock, RamError, Resize};
 use crate::region::{Region, RegionId};
 
 /// Bytes of a region, in its own coordinates, that may look different now. They may lie beyond its size:
@@ -27,6 +28,8 @@ pub(crate) struct Journal {
     pub(crate) everything: bool,
     /// Whether other clients may log a block than before.
     pub(crate) logs_moved: bool,
+    /// Blocks that are to have other sizes.
+    pub(crate) resizes: Vec<Resize>,
 }
 
 #[derive(Debug)]
@@ -54,9 +57,28 @@ enum Undo {
 }
 
 impl Journal {
-    /// Whether no view can look different.
+    /// Whether no view can look different, and no block is resized.
     pub(crate) fn is_clean(&self) -> bool {
-        self.damage.is_empty() && self.readdressed.is_empty() && !self.roots_moved && !self.everything
+        self.damage.is_empty()
+            && self.readdressed.is_empty()
+            && !self.roots_moved
+            && !self.everything
+            && self.resizes.is_empty()
+    }
+
+    /// Notes a block's new size, in place of an earlier one.
+    pub(super) fn resize(&mut self, block: &RamBlock, size: u64, region_size: Size) -> Result<(), RamError> {
+        let earlier = self.resizes.iter_mut().find(|resize| resize.is_of(block));
+        let pending = earlier.as_ref().map(|resize| resize.size());
+        let region_size = earlier
+            .as_ref()
+            .map_or(region_size, |resize| resize.region_size());
+        let resize = Resize::new(block, pending, size, region_size)?;
+        match earlier {
+            Some(earlier) => *earlier = resize,
+            None => self.resizes.push(resize),
+        }
+        Ok(())
     }
 
     pub(super) fn linked(&mut self, container: &Region, sub: &Region, attributes: Attributes) {

@@ -247,6 +247,15 @@ impl Tree {
         orphans
     }
 
+    /// The regions that are made of RAM blocks. Drop them outside the tree's lock.
+    pub(crate) fn regions_with_blocks(&self) -> Vec<Region> {
+        let nodes = self.nodes.iter().flatten();
+        nodes
+            .filter(|node| node.has_ram_block)
+            .filter_map(Node::region)
+            .collect()
+    }
+
     /// Lets go of all children and ioeventfds, when the memory is dropped.
     pub(crate) fn clear(&mut self) -> (Vec<Region>, Vec<Extras>) {
         let mut held = (Vec::new(), Vec::new());

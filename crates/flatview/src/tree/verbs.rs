@@ -3,6 +3,7 @@
 use super::{Attributes, Extras, Tree};
 use crate::dirty::GlobalDirty;
 use crate::error::Error;
+use crate::ram::{RamBlock, RamError};
 use crate::region::{Region, RegionId};
 
 impl Tree {
@@ -115,6 +116,20 @@ impl Tree {
                 children.resize(id, new.address, old.size, new.size);
             }
         }
+    }
+
+    /// Resizes a region, and its block when the transaction is accepted (rule Q13).
+    pub(crate) fn ram_resize(
+        &mut self,
+        region: &Region,
+        block: &RamBlock,
+        size: u64,
+    ) -> Result<(), RamError> {
+        let old = self.node(region.id()).attributes;
+        self.journal.resize(block, size, old.size)?;
+        let size = size.into();
+        self.set_attributes(region, Attributes { size, ..old });
+        Ok(())
     }
 
     /// Sets what few regions have: ioeventfds and coalesced ranges.
