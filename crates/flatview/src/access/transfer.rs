@@ -208,18 +208,15 @@ impl Run {
     ) -> (usize, MemTxError) {
         let len = self.part.len;
         let clip = |left: u64| usize::try_from(left).map_or(len, |left| left.min(len));
-        let mut finish = |len, what: Step<'_>| {
-            let what = match what {
-                Step::Direct { .. } | Step::Exact { .. } => what,
-                // Rule K17.
-                _ if self.attrs.memory => Step::Nothing(MemTxError::ACCESS_ERROR),
-                what => what,
-            };
-            (len, step(what, Part { len, ..self.part }))
-        };
+        // Rule K17.
+        let nobody = Step::Nothing(match self.attrs.memory {
+            true => MemTxError::ACCESS_ERROR,
+            false => MemTxError::DECODE_ERROR,
+        });
+        let mut finish = |len, what: Step<'_>| (len, step(what, Part { len, ..self.part }));
         let Some(range) = look.look(self.address) else {
             let left = gap(look.looked_at(), self.address);
-            return finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR));
+            return finish(clip(left), nobody);
         };
         match answer(range, self.address, self.intent, self.attrs) {
             Answer::Direct { block, offset, left } => finish(clip(left), Step::Direct { block, offset }),
@@ -230,9 +227,18 @@ impl Run {
             // Not cut at the end of the range (rule K22).
             Answer::Device { device, offset } => {
                 let len = device.rules.copy_size(offset, len);
-                finish(len.into(), Step::Device { device, offset })
+                match self.attrs.memory {
+                    true => finish(len.into(), nobody),
+                    false => finish(len.into(), Step::Device { device, offset }),
+                }
             }
-            Answer::Nothing { left } => finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR)),
+            // RAM that refuses is RAM.
+            Answer::Nothing { left } => match range.region().backing() {
+                Backing::Ram(_) | Backing::RamDevice(_) => {
+                    finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR))
+                }
+                _ => finish(clip(left), nobody),
+            },
             Answer::Iommu {
                 ops,
                 region,
@@ -241,9 +247,7 @@ impl Run {
             } => {
                 let (address, left, target) = match self.translate(ops, region, offset) {
                     Ok((address, size, target)) => (address, size.min(left), target),
-                    Err(size) => {
-                        return finish(clip(size.min(left)), Step::Nothing(MemTxError::DECODE_ERROR));
-                    }
+                    Err(size) => return finish(clip(size.min(left)), nobody),
                 };
                 let len = clip(left);
                 let beyond = Run {
