@@ -12,7 +12,7 @@ use crate::region::Region;
 /// The widest access.
 pub(crate) const MAX_SIZE: u8 = 8;
 
-/// How wide the pieces of a copy are where a device does not say (rule L3).
+/// How wide the pieces of a copy are, and those that a device implements, where it does not say (rules L3, K7).
 const DEFAULT_MAX: u8 = 4;
 
 impl AccessRules {
@@ -28,7 +28,13 @@ impl AccessRules {
                 0 => valid,
                 _ => sizes(valid),
             }),
-            implemented: sizes(self.implemented),
+            implemented: sizes(AccessSizes {
+                max: match self.implemented.max {
+                    0 => DEFAULT_MAX,
+                    max => max,
+                },
+                ..self.implemented
+            }),
             ..self
         }
     }
