@@ -388,28 +388,73 @@ pub(crate) trait Transfer: Look + Sized {
         valid.is_ok()
     }
 
+    /// Where a word goes on behind IOMMUs, as far as one translation holds for all of it. `None` without any, too.
+    fn behind(
+        &mut self,
+        mut address: u64,
+        size: u8,
+        intent: Intent,
+        attrs: MemTxAttrs,
+    ) -> Option<(ViewRef, u64)> {
+        let mut found: Option<ViewRef> = None;
+        for iommus in 0..=MAX_IOMMUS {
+            let range = match &found {
+                None => self.look(address)?,
+                Some(view) => view.find(address)?,
+            };
+            let Answer::Iommu {
+                ops,
+                region,
+                offset,
+                left,
+            } = answer(range, address, intent, attrs)
+            else {
+                return found.map(|view| (view, address));
+            };
+            let run = Run {
+                address,
+                part: Part { done: 0, len: 0 },
+                intent,
+                attrs,
+                iommus,
+            };
+            let (beyond, reach, target) = run.translate(ops, region, offset).ok()?;
+            if reach.min(left) < size.into() {
+                return None;
+            }
+            (address, found) = (beyond, Some(target));
+        }
+        None
+    }
+
     /// `size` bytes, 1, 2, 4 or 8, as a number whose low byte is the one at `address`.
     fn load_bytes(&mut self, address: u64, size: u8, attrs: MemTxAttrs) -> (u64, MemTxError) {
-        if let Some(range) = self.look(address) {
-            match answer(range, address, Intent::Read, attrs) {
-                Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
-                    if left >= size.into() =>
-                {
-                    return (block.inner().load(offset, size), MemTxError::empty());
-                }
-                Answer::Device { device, offset } if !attrs.memory => {
-                    return device.read(offset, size, attrs);
-                }
-                _ => {}
+        let here = self.load_whole(address, size, attrs);
+        let whole = here.or_else(|| {
+            let (view, address) = self.behind(address, size, Intent::Read, attrs)?;
+            (&*view).load_whole(address, size, attrs)
+        });
+        whole.unwrap_or_else(|| {
+            // Across ranges it is a copy (rule K23 is not copied).
+            let mut bytes = [0; MAX_SIZE as usize];
+            let result = self.copy_out(address, &mut bytes[..usize::from(size)], attrs);
+            let error = result.err().unwrap_or(MemTxError::empty());
+            (u64::from_le_bytes(bytes), error)
+        })
+    }
+
+    /// `None` if not one memory or device has all of it.
+    #[inline]
+    fn load_whole(&mut self, address: u64, size: u8, attrs: MemTxAttrs) -> Option<(u64, MemTxError)> {
+        match answer(self.look(address)?, address, Intent::Read, attrs) {
+            Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
+                if left >= size.into() =>
+            {
+                Some((block.inner().load(offset, size), MemTxError::empty()))
             }
+            Answer::Device { device, offset } if !attrs.memory => Some(device.read(offset, size, attrs)),
+            _ => None,
         }
-        // Across ranges it is a copy (rule K23 is not copied).
-        let mut bytes = [0; MAX_SIZE as usize];
-        let result = self.copy_out(address, &mut bytes[..usize::from(size)], attrs);
-        (
-            u64::from_le_bytes(bytes),
-            result.err().unwrap_or(MemTxError::empty()),
-        )
     }
 
     /// Stores the low `size` bytes, 1, 2, 4 or 8, of `bytes`, the lowest at `address`.
@@ -420,21 +465,35 @@ pub(crate) trait Transfer: Look + Sized {
         bytes: u64,
         attrs: MemTxAttrs,
     ) -> Result<(), MemTxError> {
-        if let Some(range) = self.look(address) {
-            match answer(range, address, Intent::Write, attrs) {
-                Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
-                    if left >= size.into() =>
-                {
-                    block.inner().store(offset, size, bytes);
-                    return Ok(());
-                }
-                Answer::Device { device, offset } if !attrs.memory => {
-                    return ok(device.write(offset, size, bytes, attrs));
-                }
-                _ => {}
+        let here = self.store_whole(address, size, bytes, attrs);
+        let whole = here.or_else(|| {
+            let (view, address) = self.behind(address, size, Intent::Write, attrs)?;
+            (&*view).store_whole(address, size, bytes, attrs)
+        });
+        whole.unwrap_or_else(|| self.copy_in(address, &bytes.to_le_bytes()[..usize::from(size)], attrs))
+    }
+
+    /// `None` if not one memory or device has all of it.
+    #[inline]
+    fn store_whole(
+        &mut self,
+        address: u64,
+        size: u8,
+        bytes: u64,
+        attrs: MemTxAttrs,
+    ) -> Option<Result<(), MemTxError>> {
+        match answer(self.look(address)?, address, Intent::Write, attrs) {
+            Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
+                if left >= size.into() =>
+            {
+                block.inner().store(offset, size, bytes);
+                Some(Ok(()))
             }
+            Answer::Device { device, offset } if !attrs.memory => {
+                Some(ok(device.write(offset, size, bytes, attrs)))
+            }
+            _ => None,
         }
-        self.copy_in(address, &bytes.to_le_bytes()[..usize::from(size)], attrs)
     }
 
     /// Puts what `change` makes of the word at `address` in its place; `None` leaves it. Returns what was there.
@@ -445,21 +504,41 @@ pub(crate) trait Transfer: Look + Sized {
         attrs: MemTxAttrs,
         mut change: impl FnMut(T) -> Option<T>,
     ) -> Result<T, MemTxError> {
-        if let Some(range) = self.look(address)
-            && let Answer::Direct { block, offset, left } = answer(range, address, Intent::Write, attrs)
-            && left >= T::SIZE as u64
-        {
-            return Ok(block.inner().update(offset, change));
-        }
-        // Nothing could make it atomic there.
         #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
         let size = T::SIZE as u8;
+        if let Some(old) = self.update_whole(address, attrs, &mut change) {
+            return Ok(old);
+        }
+        // Behind an IOMMU it is one place only if both directions lead there.
+        if let Some((view, address)) = self.behind(address, size, Intent::Write, attrs).filter(|to| {
+            let from = self.behind(address, size, Intent::Read, attrs);
+            from.is_some_and(|from| from.1 == to.1 && std::ptr::eq::<FlatView>(&*from.0, &*to.0))
+        }) && let Some(old) = (&*view).update_whole(address, attrs, &mut change)
+        {
+            return Ok(old);
+        }
+        // Nothing could make it atomic there.
         let (old, error) = self.load_bytes(address, size, attrs);
         ok(error)?;
         let old = T::truncate(old);
         match change(old) {
             Some(new) => self.store_bytes(address, size, new.widen(), attrs).map(|()| old),
             None => Ok(old),
+        }
+    }
+
+    /// Atomically; `None` if it is not all in one memory that may be written.
+    fn update_whole<T: Word>(
+        &mut self,
+        address: u64,
+        attrs: MemTxAttrs,
+        change: impl FnMut(T) -> Option<T>,
+    ) -> Option<T> {
+        match answer(self.look(address)?, address, Intent::Write, attrs) {
+            Answer::Direct { block, offset, left } if left >= T::SIZE as u64 => {
+                Some(block.inner().update(offset, change))
+            }
+            _ => None,
         }
     }
 
