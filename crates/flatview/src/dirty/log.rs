@@ -10,10 +10,11 @@
 //! fence of their own.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, compiler_fence, fence};
 
+// Not `crate::`: `log_loom.rs` has this file beside loom's primitives, and a barrier that threads have to pass on
+// their own.
+use super::primitive::{AtomicU8, AtomicU64, Mutex, Ordering, compiler_fence, fence};
 use super::{DirtyBitmap, DirtyClients, PAGE_SHIFT, barrier};
-use crate::primitive::Mutex;
 
 /// In [`DirtyLog::active`]: writers have to order their accesses themselves.
 const NEEDS_FENCE: u8 = 1 << 7;
@@ -251,7 +252,7 @@ fn set_all(map: &Map, pages: u64) {
     for (index, word) in map.iter().enumerate() {
         let left = pages - index as u64 * 64;
         let mask = if left < 64 { (1 << left) - 1 } else { u64::MAX };
-        word.store(mask, Ordering::Relaxed);
+        word.fetch_or(mask, Ordering::Relaxed);
     }
 }
 

@@ -3,9 +3,12 @@
 pub(crate) mod barrier;
 mod bitmap;
 mod log;
+#[cfg(all(test, loom))]
+mod log_loom;
 
 use bitflags::bitflags;
 
+use crate::primitive;
 pub use bitmap::DirtyBitmap;
 pub(crate) use log::DirtyLog;
 

@@ -3,6 +3,7 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p flatview --test accesses` runs longer. [`run`] is made for a fuzzer, too: any
 //! string of bytes is a machine and what is done to it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
 
 mod bytes;
