@@ -3,7 +3,7 @@
 
 pub(crate) use std::sync::{
     Arc, Condvar, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence},
 };
 
 use std::sync::PoisonError;

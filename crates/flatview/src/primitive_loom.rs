@@ -1,11 +1,15 @@
 //! `primitive.rs` for loom: the same things, which run in every order that the memory model allows.
+#![allow(unused_imports, dead_code, reason = "each of the models uses a part of it")]
 
 pub(crate) use loom::sync::{
     Condvar, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 use std::ops::Deref;
+
+/// Loom does not reorder what a thread does as a compiler would.
+pub(crate) fn compiler_fence(_: Ordering) {}
 
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

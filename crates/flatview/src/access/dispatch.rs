@@ -12,7 +12,7 @@ use crate::region::Region;
 /// The widest access.
 pub(crate) const MAX_SIZE: u8 = 8;
 
-/// How wide the pieces of a copy are where a device does not say (rule L3).
+/// How wide the pieces of a copy are, and those that a device implements, where it does not say (rules L3, K7).
 const DEFAULT_MAX: u8 = 4;
 
 impl AccessRules {
@@ -28,7 +28,13 @@ impl AccessRules {
                 0 => valid,
                 _ => sizes(valid),
             }),
-            implemented: sizes(self.implemented),
+            implemented: sizes(AccessSizes {
+                max: match self.implemented.max {
+                    0 => DEFAULT_MAX,
+                    max => max,
+                },
+                ..self.implemented
+            }),
             ..self
         }
     }
@@ -86,11 +92,13 @@ impl Device<'_> {
         }
     }
 
-    /// Whether the device takes an access of `size` bytes, 1, 2, 4 or 8, at `offset`.
+    /// Whether the device takes an access of `size` bytes, 1, 2, 4 or 8, at `offset`, from this thread now.
     pub(crate) fn is_valid(self, offset: u64, size: u8, is_write: bool, attrs: MemTxAttrs) -> bool {
-        self.check(offset, size, is_write, attrs).is_ok()
+        Engagement::new(self.region.guard_key())
+            .is_some_and(|_engaged| self.check(offset, size, is_write, attrs).is_ok())
     }
 
+    /// The guard comes before the question (unlike K3): a device that holds its own lock cannot answer either.
     #[inline]
     fn enter(
         self,
@@ -99,14 +107,17 @@ impl Device<'_> {
         is_write: bool,
         attrs: MemTxAttrs,
     ) -> Result<Engagement, MemTxError> {
-        if let Err(why) = self.check(offset, size, is_write, attrs) {
-            self.log_invalid(offset, size, is_write, why);
-            return Err(MemTxError::DECODE_ERROR);
-        }
-        Engagement::new(self.region.guard_key()).ok_or_else(|| {
+        let Some(engaged) = Engagement::new(self.region.guard_key()) else {
             self.log_reentrant(offset);
-            MemTxError::ACCESS_ERROR
-        })
+            return Err(MemTxError::ACCESS_ERROR);
+        };
+        match self.check(offset, size, is_write, attrs) {
+            Ok(()) => Ok(engaged),
+            Err(why) => {
+                self.log_invalid(offset, size, is_write, why);
+                Err(MemTxError::DECODE_ERROR)
+            }
+        }
     }
 
     /// Whether the device implements an access as it is.

@@ -10,6 +10,9 @@ use std::marker::PhantomData;
 /// How many devices may be in the middle of accesses to each other. Bounds the depth of the stack, too.
 const MAX_DEPTH: usize = 16;
 
+/// In the place of an engagement that ended before those that began later; nobody's address.
+const LEFT: usize = usize::MAX;
+
 struct Engaged {
     depth: Cell<usize>,
     /// Whom this thread is in: addresses of owners and regions, which are alive meanwhile; 0 for who opted out.
@@ -28,7 +31,12 @@ thread_local! {
 /// As long as it lives, this thread is in a device.
 #[derive(Debug)]
 #[must_use = "the device is left when this is dropped"]
-pub struct Engagement(PhantomData<*const ()>);
+pub struct Engagement {
+    /// Its place among the keys.
+    place: usize,
+    /// It belongs to its thread.
+    _not_send: PhantomData<*const ()>,
+}
 
 impl Engagement {
     /// Enters what `key` stands for, unless this thread is in it already or in too many others.
@@ -42,7 +50,10 @@ impl Engagement {
             }
             place.set(key);
             engaged.depth.set(depth + 1);
-            Some(Engagement(PhantomData))
+            Some(Engagement {
+                place: depth,
+                _not_send: PhantomData,
+            })
         })
     }
 }
@@ -50,7 +61,18 @@ impl Engagement {
 impl Drop for Engagement {
     #[inline]
     fn drop(&mut self) {
-        ENGAGED.with(|engaged| engaged.depth.set(engaged.depth.get() - 1));
+        ENGAGED.with(|engaged| {
+            // Those of `Owner::engage` can end in any order.
+            if self.place + 1 < engaged.depth.get() {
+                engaged.keys[self.place].set(LEFT);
+                return;
+            }
+            let mut depth = self.place;
+            while depth > 0 && engaged.keys[depth - 1].get() == LEFT {
+                depth -= 1;
+            }
+            engaged.depth.set(depth);
+        });
     }
 }
 

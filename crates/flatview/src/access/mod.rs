@@ -108,7 +108,7 @@ pub struct AccessRules {
     /// What the guest may do; anything else is refused before the device sees it. `None`: any size,
     /// aligned (QEMU's `valid.max_access_size == 0`, rule K3).
     pub valid: Option<AccessSizes>,
-    /// What the device's callbacks handle.
+    /// What the device's callbacks handle; a `max` of 0 means 4 (rule K7).
     pub implemented: AccessSizes,
     /// The device's byte order.
     pub endianness: Endianness,

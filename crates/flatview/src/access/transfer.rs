@@ -251,18 +251,15 @@ impl Run {
     ) -> (usize, MemTxError) {
         let len = self.part.len;
         let clip = |left: u64| usize::try_from(left).map_or(len, |left| left.min(len));
-        let mut finish = |len, what: Step<'_>| {
-            let what = match what {
-                Step::Direct { .. } | Step::Exact { .. } => what,
-                // Rule K17.
-                _ if self.attrs.memory => Step::Nothing(MemTxError::ACCESS_ERROR),
-                what => what,
-            };
-            (len, step(what, Part { len, ..self.part }))
-        };
+        // Rule K17.
+        let nobody = Step::Nothing(match self.attrs.memory {
+            true => MemTxError::ACCESS_ERROR,
+            false => MemTxError::DECODE_ERROR,
+        });
+        let mut finish = |len, what: Step<'_>| (len, step(what, Part { len, ..self.part }));
         let Some(range) = look.look(self.address) else {
             let left = gap(look.looked_at(), self.address);
-            return finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR));
+            return finish(clip(left), nobody);
         };
         match answer(range, self.address, self.intent, self.attrs) {
             Answer::Direct { block, offset, left } => finish(clip(left), Step::Direct { block, offset }),
@@ -273,9 +270,18 @@ impl Run {
             // Not cut at the end of the range (rule K22).
             Answer::Device { device, offset } => {
                 let len = device.rules.copy_size(offset, len);
-                finish(len.into(), Step::Device { device, offset })
+                match self.attrs.memory {
+                    true => finish(len.into(), nobody),
+                    false => finish(len.into(), Step::Device { device, offset }),
+                }
             }
-            Answer::Nothing { left } => finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR)),
+            // RAM that refuses is RAM.
+            Answer::Nothing { left } => match range.region().backing() {
+                Backing::Ram(_) | Backing::RamDevice(_) => {
+                    finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR))
+                }
+                _ => finish(clip(left), nobody),
+            },
             Answer::Iommu {
                 ops,
                 region,
@@ -284,9 +290,7 @@ impl Run {
             } => {
                 let (address, left, target) = match self.translate(ops, region, offset) {
                     Ok((address, size, target)) => (address, size.min(left), target),
-                    Err(size) => {
-                        return finish(clip(size.min(left)), Step::Nothing(MemTxError::DECODE_ERROR));
-                    }
+                    Err(size) => return finish(clip(size.min(left)), nobody),
                 };
                 let len = clip(left);
                 let beyond = Run {
@@ -437,31 +441,73 @@ pub(crate) trait Transfer: Look + Sized {
         valid.is_ok()
     }
 
+    /// Where a word goes on behind IOMMUs, as far as one translation holds for all of it. `None` without any, too.
+    fn behind(
+        &mut self,
+        mut address: u64,
+        size: u8,
+        intent: Intent,
+        attrs: MemTxAttrs,
+    ) -> Option<(ViewRef, u64)> {
+        let mut found: Option<ViewRef> = None;
+        for iommus in 0..=MAX_IOMMUS {
+            let range = match &found {
+                None => self.look(address)?,
+                Some(view) => view.find(address)?,
+            };
+            let Answer::Iommu {
+                ops,
+                region,
+                offset,
+                left,
+            } = answer(range, address, intent, attrs)
+            else {
+                return found.map(|view| (view, address));
+            };
+            let run = Run {
+                address,
+                part: Part { done: 0, len: 0 },
+                intent,
+                attrs,
+                iommus,
+            };
+            let (beyond, reach, target) = run.translate(ops, region, offset).ok()?;
+            if reach.min(left) < size.into() {
+                return None;
+            }
+            (address, found) = (beyond, Some(target));
+        }
+        None
+    }
+
     /// `size` bytes, 1, 2, 4 or 8, as a number whose low byte is the one at `address`.
     fn load_bytes(&mut self, address: u64, size: u8, attrs: MemTxAttrs) -> (u64, MemTxError) {
-        if let Some(range) = self.look(address) {
-            if let Some((device, offset)) = device(range, address, Intent::Read, attrs) {
-                return device.read(offset, size, attrs);
+        let here = self.load_whole(address, size, attrs);
+        let whole = here.or_else(|| {
+            let (view, address) = self.behind(address, size, Intent::Read, attrs)?;
+            (&*view).load_whole(address, size, attrs)
+        });
+        whole.unwrap_or_else(|| {
+            // Across ranges it is a copy (rule K23 is not copied).
+            let mut bytes = [0; MAX_SIZE as usize];
+            let result = self.copy_out(address, &mut bytes[..usize::from(size)], attrs);
+            let error = result.err().unwrap_or(MemTxError::empty());
+            (u64::from_le_bytes(bytes), error)
+        })
+    }
+
+    /// `None` if not one memory or device has all of it.
+    #[inline]
+    fn load_whole(&mut self, address: u64, size: u8, attrs: MemTxAttrs) -> Option<(u64, MemTxError)> {
+        match answer(self.look(address)?, address, Intent::Read, attrs) {
+            Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
+                if left >= size.into() =>
+            {
+                Some((block.inner().load(offset, size), MemTxError::empty()))
             }
-            match answer(range, address, Intent::Read, attrs) {
-                Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
-                    if left >= size.into() =>
-                {
-                    return (block.inner().load(offset, size), MemTxError::empty());
-                }
-                Answer::Device { device, offset } if !attrs.memory => {
-                    return device.read(offset, size, attrs);
-                }
-                _ => {}
-            }
+            Answer::Device { device, offset } if !attrs.memory => Some(device.read(offset, size, attrs)),
+            _ => None,
         }
-        // Across ranges it is a copy (rule K23 is not copied).
-        let mut bytes = [0; MAX_SIZE as usize];
-        let result = self.copy_out(address, &mut bytes[..usize::from(size)], attrs);
-        (
-            u64::from_le_bytes(bytes),
-            result.err().unwrap_or(MemTxError::empty()),
-        )
     }
 
     /// Stores the low `size` bytes, 1, 2, 4 or 8, of `bytes`, the lowest at `address`.
@@ -472,24 +518,35 @@ pub(crate) trait Transfer: Look + Sized {
         bytes: u64,
         attrs: MemTxAttrs,
     ) -> Result<(), MemTxError> {
-        if let Some(range) = self.look(address) {
-            if let Some((device, offset)) = device(range, address, Intent::Write, attrs) {
-                return ok(device.write(offset, size, bytes, attrs));
+        let here = self.store_whole(address, size, bytes, attrs);
+        let whole = here.or_else(|| {
+            let (view, address) = self.behind(address, size, Intent::Write, attrs)?;
+            (&*view).store_whole(address, size, bytes, attrs)
+        });
+        whole.unwrap_or_else(|| self.copy_in(address, &bytes.to_le_bytes()[..usize::from(size)], attrs))
+    }
+
+    /// `None` if not one memory or device has all of it.
+    #[inline]
+    fn store_whole(
+        &mut self,
+        address: u64,
+        size: u8,
+        bytes: u64,
+        attrs: MemTxAttrs,
+    ) -> Option<Result<(), MemTxError>> {
+        match answer(self.look(address)?, address, Intent::Write, attrs) {
+            Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
+                if left >= size.into() =>
+            {
+                block.inner().store(offset, size, bytes);
+                Some(Ok(()))
             }
-            match answer(range, address, Intent::Write, attrs) {
-                Answer::Direct { block, offset, left } | Answer::Exact { block, offset, left }
-                    if left >= size.into() =>
-                {
-                    block.inner().store(offset, size, bytes);
-                    return Ok(());
-                }
-                Answer::Device { device, offset } if !attrs.memory => {
-                    return ok(device.write(offset, size, bytes, attrs));
-                }
-                _ => {}
+            Answer::Device { device, offset } if !attrs.memory => {
+                Some(ok(device.write(offset, size, bytes, attrs)))
             }
+            _ => None,
         }
-        self.copy_in(address, &bytes.to_le_bytes()[..usize::from(size)], attrs)
     }
 
     /// Puts what `change` makes of the word at `address` in its place; `None` leaves it. Returns what was there.
@@ -500,21 +557,41 @@ pub(crate) trait Transfer: Look + Sized {
         attrs: MemTxAttrs,
         mut change: impl FnMut(T) -> Option<T>,
     ) -> Result<T, MemTxError> {
-        if let Some(range) = self.look(address)
-            && let Answer::Direct { block, offset, left } = answer(range, address, Intent::Write, attrs)
-            && left >= T::SIZE as u64
-        {
-            return Ok(block.inner().update(offset, change));
-        }
-        // Nothing could make it atomic there.
         #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
         let size = T::SIZE as u8;
+        if let Some(old) = self.update_whole(address, attrs, &mut change) {
+            return Ok(old);
+        }
+        // Behind an IOMMU it is one place only if both directions lead there.
+        if let Some((view, address)) = self.behind(address, size, Intent::Write, attrs).filter(|to| {
+            let from = self.behind(address, size, Intent::Read, attrs);
+            from.is_some_and(|from| from.1 == to.1 && std::ptr::eq::<FlatView>(&*from.0, &*to.0))
+        }) && let Some(old) = (&*view).update_whole(address, attrs, &mut change)
+        {
+            return Ok(old);
+        }
+        // Nothing could make it atomic there.
         let (old, error) = self.load_bytes(address, size, attrs);
         ok(error)?;
         let old = T::truncate(old);
         match change(old) {
             Some(new) => self.store_bytes(address, size, new.widen(), attrs).map(|()| old),
             None => Ok(old),
+        }
+    }
+
+    /// Atomically; `None` if it is not all in one memory that may be written.
+    fn update_whole<T: Word>(
+        &mut self,
+        address: u64,
+        attrs: MemTxAttrs,
+        change: impl FnMut(T) -> Option<T>,
+    ) -> Option<T> {
+        match answer(self.look(address)?, address, Intent::Write, attrs) {
+            Answer::Direct { block, offset, left } if left >= T::SIZE as u64 => {
+                Some(block.inner().update(offset, change))
+            }
+            _ => None,
         }
     }
 

@@ -16,10 +16,13 @@
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering, compiler_fence, fence};
 
-use crate::dirty::{DirtyBitmap, DirtyClients, PAGE_SHIFT, PAGE_SIZE, barrier};
-use crate::primitive::Mutex;
+use crate::dirty::{DirtyBitmap, DirtyClients, PAGE_SHIFT, PAGE_SIZE};
+
+// Not `crate::`: `log_loom.rs` has this file beside loom's primitives, and a barrier that threads have to pass on
+// their own.
+use super::barrier;
+use super::primitive::{AtomicPtr, AtomicU8, AtomicU64, Mutex, Ordering, compiler_fence, fence};
 
 /// One bit for each page.
 type Map = Box<[AtomicU64]>;
@@ -295,7 +298,7 @@ fn set_all(map: &Map, pages: u64) {
     for (index, word) in map.iter().enumerate() {
         let left = pages - index as u64 * 64;
         let mask = if left < 64 { (1 << left) - 1 } else { u64::MAX };
-        word.store(mask, Ordering::Relaxed);
+        word.fetch_or(mask, Ordering::Relaxed);
     }
 }
 

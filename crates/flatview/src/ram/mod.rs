@@ -7,6 +7,8 @@ mod error;
 mod file;
 mod list;
 mod log;
+#[cfg(all(test, loom))]
+mod log_loom;
 mod lookup;
 mod mapping;
 mod notifier;
@@ -39,7 +41,8 @@ pub use window::{AtomicOp, RamWindow, WindowError};
 pub use word::Word;
 
 use crate::address::{AddressRange, Size};
-use crate::dirty::{DirtyBitmap, DirtyClients};
+use crate::dirty::{DirtyBitmap, DirtyClients, barrier};
+use crate::primitive;
 use list::Attachments;
 use log::DirtyLog;
 use mapping::host_page_size;
