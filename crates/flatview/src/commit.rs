@@ -75,7 +75,7 @@ impl Shared {
             let retired = self.retire(registry.remove_dropped(), guard);
             self.tidy(&mut tree, &mut registry, guard);
             if tree.journal().is_clean() {
-                self.let_log(&tree, guard);
+                self.settle(&tree, guard);
                 guard.garbage().journals.push(tree.take_journal());
                 return Ok(retired);
             }
@@ -104,7 +104,7 @@ impl Shared {
     fn publish(&self, mut plan: Plan, guard: &mut UpdateGuard<'_>) -> u64 {
         let mut tree = self.tree.lock();
         let mut registry = self.registry.lock();
-        self.let_log(&tree, guard);
+        self.settle(&tree, guard);
         let mut journal = tree.take_journal();
         let resizes = std::mem::take(&mut journal.resizes);
         guard.garbage().journals.push(journal);
@@ -138,9 +138,13 @@ impl Shared {
         number
     }
 
-    /// Lets writers mark pages for those who log now. From here on nothing is lost, whatever view a writer looks
-    /// at: marks are those of the block.
-    fn let_log(&self, tree: &Tree, guard: &mut UpdateGuard<'_>) {
+    /// What everybody goes by from here on who writes, whatever view he looks at: which ioeventfds are signalled, and
+    /// for whom pages are marked. Nothing is lost from here on.
+    fn settle(&self, tree: &Tree, guard: &mut UpdateGuard<'_>) {
+        for region in tree.journal().rearmed() {
+            let extras = tree.node(region.id()).extras.as_deref();
+            region.arm(extras.map_or(&[], |extras| &extras.ioeventfds));
+        }
         if !tree.journal().logs_moved {
             return;
         }

@@ -4,9 +4,13 @@
 //! range of the region that meets it, and listeners hear the difference.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 
 use crate::address::AddressRange;
 
@@ -32,6 +36,41 @@ impl EventNotifier {
             id,
             source: Box::new(source),
         }))
+    }
+
+    /// A notifier with an eventfd of its own, which does not block.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says if there are no more descriptors.
+    pub fn eventfd() -> io::Result<EventNotifier> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(EventNotifier::new(eventfd(0, flags)?))
+    }
+
+    /// Signals it, as the kernel does when it takes a write over.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, other than that it is signalled as often as can be counted.
+    pub fn set(&self) -> io::Result<()> {
+        match rustix::io::write(self, &1_u64.to_ne_bytes()) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether it was signalled since the last time; it is not any more then. Of an eventfd that blocks, this waits.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn test_and_clear(&self) -> io::Result<bool> {
+        match rustix::io::read(self, &mut [0; 8]) {
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -89,4 +128,21 @@ impl IoEventFd {
     pub(crate) fn range(&self) -> Option<AddressRange> {
         AddressRange::new(self.address, u64::from(self.size.max(1)))
     }
+
+    /// Whether a write of the low `size` bytes of `value` at `address` signals it. Values are the device's.
+    fn matches(&self, address: u64, size: u8, value: u64) -> bool {
+        let low = |value: u64| value & (u64::MAX >> (64 - 8 * u32::from(size)));
+        self.address == address
+            && (self.size == 0 || self.size == size.into())
+            && self.datamatch.is_none_or(|data| low(data) == low(value))
+    }
+}
+
+/// Which of some ioeventfds, sorted, a write signals: of several that match the one that says most, a size before
+/// none and a value before any (not I5, by which it would be the first).
+pub(crate) fn signalled(eventfds: &[IoEventFd], address: u64, size: u8, value: u64) -> Option<&IoEventFd> {
+    let matching = eventfds
+        .iter()
+        .filter(|eventfd| eventfd.matches(address, size, value));
+    matching.max_by_key(|eventfd| (eventfd.size, eventfd.datamatch.is_some()))
 }

@@ -126,6 +126,7 @@
 
 mod access;
 pub mod address;
+mod coalesced;
 mod commit;
 mod compat;
 mod damage;
@@ -157,12 +158,14 @@ mod space;
 mod statistics;
 #[cfg(test)]
 mod test_random;
+mod thread_lock;
 mod transaction;
 mod tree;
 mod view;
 
 pub use access::*;
 pub use address::{AddressRange, Size};
+pub use coalesced::{CoalescedRing, CoalescedWrite};
 pub use compat::Compat;
 pub use dirty::{DirtyBitmap, DirtyClients, GlobalDirty, PAGE_SIZE};
 pub use error::Error;

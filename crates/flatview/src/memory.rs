@@ -2,20 +2,21 @@
 //! it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::address::{AddressRange, Size};
+use crate::coalesced::Coalesced;
 use crate::compat::Compat;
 use crate::dirty::{self, DirtyBitmap, DirtyClients, GlobalDirty};
 use crate::error::Error;
-use crate::primitive::{Mutex, MutexGuard};
+use crate::primitive::Mutex;
 use crate::publish::{Retired, Unused};
 use crate::ram::{RamBlock, RamList};
 use crate::receipt::Receipt;
 use crate::region::{Backing, Home, Region, RegionBuilder};
 use crate::registry::{ListenerEntry, Registry, ViewSlot};
 use crate::space::AddressSpace;
+use crate::thread_lock::{ThreadLock, ThreadLockGuard};
 use crate::transaction::Transaction;
 use crate::tree::{Journal, MAX_DEPTH, Tree};
 use crate::view::{FlatRange, FlatView};
@@ -59,7 +60,9 @@ pub struct WeakMemory(Weak<MemoryInner>);
 /// the lists that it is on, is taken right before it. Neither is held while notifiers run, or a block is dropped:
 /// whoever upgrades a handle under the list's lock drops it later.
 pub(crate) struct Shared {
-    updating: Updating,
+    /// One update at a time, and who makes it.
+    updating: ThreadLock,
+    pub(crate) coalesced: Coalesced,
     pub(crate) tree: Mutex<Tree>,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) ram: Arc<RamList>,
@@ -67,24 +70,10 @@ pub(crate) struct Shared {
     pub(crate) retired: Arc<Retired<FlatView>>,
 }
 
-/// One update at a time, and who makes it.
-struct Updating {
-    lock: Mutex<()>,
-    /// The thread that holds the lock, 0 for none. Only that thread can find its own number here.
-    thread: AtomicU64,
-}
-
-/// A number for this thread that no other has.
-fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|&number| number)
-}
-
 /// The right to change things, while it lives. What was changed and not committed is undone with it.
 pub(crate) struct UpdateGuard<'a> {
     shared: &'a Shared,
-    lock: Option<MutexGuard<'a, ()>>,
+    lock: Option<ThreadLockGuard<'a>>,
     garbage: Garbage,
 }
 
@@ -118,7 +107,6 @@ impl Drop for UpdateGuard<'_> {
                 self.garbage.listeners.extend(entry);
             }
         }
-        self.shared.updating.thread.store(0, Ordering::Relaxed);
         self.lock = None;
     }
 }
@@ -142,11 +130,7 @@ impl Shared {
 
     /// As [`begin_update`](Self::begin_update), for what is still possible when listeners and views disagree.
     pub(crate) fn begin_teardown(&self) -> Result<UpdateGuard<'_>, Error> {
-        if self.is_updating_here() {
-            return Err(Error::NestedUpdate);
-        }
-        let lock = self.updating.lock.lock();
-        self.updating.thread.store(this_thread(), Ordering::Relaxed);
+        let lock = self.updating.enter().ok_or(Error::NestedUpdate)?;
         Ok(UpdateGuard {
             shared: self,
             lock: Some(lock),
@@ -156,7 +140,7 @@ impl Shared {
 
     /// Whether this thread is in an update already.
     pub(crate) fn is_updating_here(&self) -> bool {
-        self.updating.thread.load(Ordering::Relaxed) == this_thread()
+        self.updating.is_held_here()
     }
 
     /// Takes regions out of the tree whose last handle is gone, and what only they kept.
@@ -217,10 +201,8 @@ impl Memory {
     pub fn with_compat(compat: Compat) -> Memory {
         Memory(Arc::new(MemoryInner {
             shared: Arc::new_cyclic(|shared| Shared {
-                updating: Updating {
-                    lock: Mutex::new(()),
-                    thread: AtomicU64::new(0),
-                },
+                updating: ThreadLock::default(),
+                coalesced: Coalesced::default(),
                 tree: Mutex::new(Tree::new(compat)),
                 registry: Mutex::new(Registry::new()),
                 ram: Arc::default(),

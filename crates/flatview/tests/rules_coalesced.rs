@@ -1,11 +1,15 @@
-//! Group J of the reference: which writes may be collected. Collecting and delivering them is an
+//! Group J of the reference: which writes may be collected, and how they are delivered. Collecting them is an
 //! accelerator's.
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
-use flatview::{AddressRange, Region, Size};
+use flatview::{
+    AddressRange, CoalescedRing, CoalescedWrite, MemTxAttrs, MemTxError, MemoryRegionOps, Region, Size,
+    WeakMemory,
+};
 use support::{Board, Listening, Log, Recorder};
 
 /// The coalesced parts of a region, as offsets.
@@ -221,4 +225,63 @@ fn a_part_beyond_the_end_waits_for_the_region_to_grow() {
     board.update(|tx| tx.set_size(io, 0x1000));
     assert_eq!(scene.listener.others(), ["coalesced 1800-1807"]);
     assert!(!scene.log.take().iter().any(|line| line.contains("MISTAKE")));
+}
+
+/// J8, J9, J11: writes that were collected are delivered in their order; a device that drains while it is written to
+/// does not deliver the next one before this one.
+#[test]
+fn collected_writes_are_delivered_in_their_order() {
+    #[derive(Default)]
+    struct Ring(Mutex<VecDeque<CoalescedWrite>>);
+    impl CoalescedRing for Ring {
+        fn take(&self) -> Option<CoalescedWrite> {
+            self.0.lock().ok()?.pop_front()
+        }
+    }
+    /// Drains whenever it is written to.
+    struct Drains(Mutex<Vec<u64>>, WeakMemory);
+    impl MemoryRegionOps for Drains {
+        fn read(&self, _: u64, _: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+            Ok(0)
+        }
+        fn write(&self, _: u64, _: u32, value: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+            let drained = self.1.upgrade().map(|memory| memory.drain_coalesced());
+            assert_eq!(drained, Some(0));
+            self.0.lock().unwrap().push(value);
+            Ok(())
+        }
+    }
+    let board = Board::new();
+    let drains = Arc::new(Drains(Mutex::default(), board.memory.downgrade()));
+    let device = board
+        .memory
+        .region("device")
+        .io(8, Arc::clone(&drains) as Arc<dyn MemoryRegionOps>);
+    board.map(&board.system, 0, &device);
+    assert_eq!(board.memory.drain_coalesced(), 0, "nobody collects");
+    let ring = Arc::new(Ring::default());
+    let before = board
+        .memory
+        .set_coalesced_ring(Some(Arc::clone(&ring) as Arc<dyn CoalescedRing>));
+    assert!(before.is_none());
+    let collect = |address, bytes: &[u8]| {
+        ring.0
+            .lock()
+            .unwrap()
+            .push_back(CoalescedWrite::new(&board.space, address, bytes));
+    };
+    collect(0, &[1]);
+    collect(0x4000, &[2]);
+    collect(4, &[3, 0, 0, 0]);
+    collect(0, &[4, 0, 0, 0, 0, 0, 0, 0, 0xff]);
+    assert_eq!(board.memory.drain_coalesced(), 4, "also what nobody takes");
+    assert_eq!(
+        *drains.0.lock().unwrap(),
+        [1, 3, 4, 0],
+        "eight bytes are two words of this device"
+    );
+    assert_eq!(board.memory.drain_coalesced(), 0);
+    assert!(board.memory.set_coalesced_ring(None).is_some());
+    collect(0, &[5]);
+    assert_eq!(board.memory.drain_coalesced(), 0);
 }

@@ -8,8 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flatview::{Error, EventNotifier, RamBlock};
-use support::{Inert, Listening, notifier};
+use flatview::{
+    AccessRules, AccessSizes, Endianness, Error, EventNotifier, MemTxAttrs, MemoryRegionOps, RamBlock,
+};
+use support::registers::Registers;
+use support::{Board, Inert, Listening, notifier};
 
 /// What is heard of ioeventfds, in order, and nothing else but their ranges.
 #[track_caller]
@@ -291,4 +294,117 @@ fn a_descriptor_stays_open_for_as_long_as_a_listener_may_need_it() {
     receipt.wait().unwrap();
     assert_eq!(scene.log.disarm(), 0);
     assert!(closed.load(Ordering::Relaxed));
+}
+
+/// I11, AB16 without I5: in software a write that matches signals and does not reach the device; of several the one
+/// that says most.
+#[test]
+fn a_write_that_matches_signals_and_goes_no_further() {
+    let board = Board::new();
+    let ops = Registers::plain();
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, Arc::clone(&ops) as Arc<dyn MemoryRegionOps>);
+    board.map(&board.system, 0x1000, &device);
+    let [five, six, any, word, later] = [(); 5].map(|()| EventNotifier::eventfd().unwrap());
+    board.update(|tx| {
+        tx.add_eventfd(&device, 0, 4, Some(5), &five)?;
+        tx.add_eventfd(&device, 0, 4, Some(6), &six)?;
+        tx.add_eventfd(&device, 0, 0, None, &any)?;
+        tx.add_eventfd(&device, 8, 2, None, &word)
+    });
+    let mut reader = board.space.reader();
+    let mut signals = |address, bytes: &[u8]| {
+        reader.write(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
+        let all = [&five, &six, &any, &word, &later];
+        let set: Vec<usize> = (0..5)
+            .filter(|&index| all[index].test_and_clear().unwrap())
+            .collect();
+        (set, ops.calls())
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(signals(0x1000, &[5, 0, 0, 0]), (vec![0], none.clone()));
+    assert_eq!(signals(0x1000, &[6, 0, 0, 0]), (vec![1], none.clone()));
+    assert_eq!(
+        signals(0x1000, &[7, 0, 0, 0]),
+        (vec![2], none.clone()),
+        "any value"
+    );
+    assert_eq!(signals(0x1000, &[6]), (vec![2], none.clone()), "any length");
+    assert_eq!(signals(0x1008, &[1, 2]), (vec![3], none.clone()));
+    assert_eq!(
+        signals(0x1008, &[1, 2, 3, 4]),
+        (vec![], vec!["w4@8=4030201".to_owned()]),
+        "another length"
+    );
+    assert_eq!(
+        signals(0x1009, &[1]),
+        (vec![], vec!["w1@9=1".to_owned()]),
+        "another address"
+    );
+    assert_eq!(
+        reader.load::<u16>(0x1008, Endianness::Little, MemTxAttrs::UNSPECIFIED),
+        Ok(0x0101)
+    );
+    assert_eq!(ops.calls(), ["r2@8"], "reads never match");
+
+    let mut signals = |address, bytes: &[u8]| {
+        reader.write(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
+        (
+            later.test_and_clear().unwrap(),
+            any.test_and_clear().unwrap(),
+            ops.calls().len(),
+        )
+    };
+    let failed = board.memory.update(|tx| {
+        tx.add_eventfd(&device, 0x10, 1, None, &later)?;
+        Err::<(), _>(Error::other("no"))
+    });
+    assert!(failed.is_err());
+    assert_eq!(signals(0x1010, &[1]), (false, false, 1), "it was never there");
+    board.update(|tx| tx.add_eventfd(&device, 0x10, 1, None, &later));
+    assert_eq!(signals(0x1010, &[1]), (true, false, 0));
+    board.update(|tx| tx.del_eventfd(&device, 0x10, 1, None, &later));
+    assert_eq!(signals(0x1010, &[1]), (false, false, 1));
+    assert_eq!(
+        signals(0x1000, &[1]),
+        (false, true, 0),
+        "the others are still there"
+    );
+}
+
+/// I6, I11: the value is the device's, so a big-endian device sees the bytes of a buffer from the other end.
+#[test]
+fn the_value_that_is_matched_is_that_of_the_device() {
+    let board = Board::new();
+    let any = AccessSizes {
+        min: 1,
+        max: 8,
+        unaligned: true,
+    };
+    let rules = AccessRules {
+        valid: Some(any),
+        implemented: any,
+        endianness: Endianness::Big,
+    };
+    let ops = Registers::new(rules);
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, Arc::clone(&ops) as Arc<dyn MemoryRegionOps>);
+    board.map(&board.system, 0, &device);
+    let notifier = EventNotifier::eventfd().unwrap();
+    board.update(|tx| tx.add_eventfd(&device, 0, 2, Some(0x1234), &notifier));
+    board
+        .space
+        .write(0, &[0x34, 0x12], MemTxAttrs::UNSPECIFIED)
+        .unwrap();
+    assert!(!notifier.test_and_clear().unwrap());
+    board
+        .space
+        .write(0, &[0x12, 0x34], MemTxAttrs::UNSPECIFIED)
+        .unwrap();
+    assert!(notifier.test_and_clear().unwrap());
+    assert_eq!(ops.calls(), ["w2@0=3412"]);
 }

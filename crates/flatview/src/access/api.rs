@@ -26,7 +26,7 @@ pub(super) fn size_of_word<T: Word>() -> u8 {
 /// access sees one view from its beginning to its end (rule L2). Addresses wrap at 2^64. The number of bytes of a
 /// slice is not limited.
 ///
-/// A write through anything read-only is refused as one to ROM is (rules L7, D2): [`MemTxError::DECODE_ERROR`],
+/// A write to memory that is seen through anything read-only is refused as one to ROM is (rules L7, D2): [`MemTxError::DECODE_ERROR`],
 /// and nothing is changed. Where nobody answers, reads find zeros and fail in the same way (rule K19). A device
 /// that this thread is already in, through its own DMA for instance, refuses with
 /// [`MemTxError::ACCESS_ERROR`] (rule K12). Translations of IOMMU regions on the way are obeyed (rule O2).

@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use crate::region::Owner;
+
 /// How many devices may be in the middle of accesses to each other. Bounds the depth of the stack, too.
 const MAX_DEPTH: usize = 16;
 
@@ -34,6 +36,8 @@ thread_local! {
 pub struct Engagement {
     /// Its place among the keys.
     place: usize,
+    /// Kept, so that nobody else gets the same key meanwhile; regions that are accessed are kept by the view.
+    owner: Option<Owner>,
     /// It belongs to its thread.
     _not_send: PhantomData<*const ()>,
 }
@@ -52,9 +56,17 @@ impl Engagement {
             engaged.depth.set(depth + 1);
             Some(Engagement {
                 place: depth,
+                owner: None,
                 _not_send: PhantomData,
             })
         })
+    }
+
+    /// As [`new`](Self::new), for work that no region is accessed for.
+    pub(crate) fn of(owner: &Owner) -> Option<Engagement> {
+        let mut engagement = Engagement::new(owner.guard_key())?;
+        engagement.owner = Some(owner.clone());
+        Some(engagement)
     }
 }
 

@@ -155,6 +155,20 @@ impl Default for AccessRules {
 ///     std::sync::Arc::new(std::sync::Mutex::new(Counter(0)));
 /// assert_eq!(ops.read(0, 4, MemTxAttrs::default()), Ok(1));
 /// ```
+///
+/// # Devices that do DMA
+///
+/// A device may access an address space from within its methods. The guest decides where that leads: to memory, to
+/// another device, to the device itself. The last is refused with [`MemTxError::ACCESS_ERROR`] (rule K12), directly
+/// or through others. Another device, however, takes its own locks, and at this moment another thread may be in it,
+/// doing DMA to this one. So a device holds no lock of its own during an access that it makes: it locks, takes out
+/// what it needs, unlocks, accesses, locks again, and looks whether what it had taken is still true, for another
+/// CPU may have been in between.
+///
+/// That is why a device that does DMA from its methods does not live in a [`Mutex`], which is held during the whole
+/// call. It implements this trait with a lock inside, or does its DMA later, on a thread of its own, with
+/// [`Owner::engage`](crate::Owner::engage). Nor does it wait for a receipt: that is
+/// [`WaitInCallback`](crate::Error::WaitInCallback).
 pub trait MemoryRegionOps: Send + Sync {
     /// The value of `size` bytes at `offset` in the region, in the low bits.
     ///

@@ -5,7 +5,8 @@ mod owner;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 pub use builder::RegionBuilder;
 pub use owner::{Owner, OwnerKind, OwnerReference};
@@ -13,10 +14,10 @@ pub use owner::{Owner, OwnerKind, OwnerReference};
 use crate::access::{AccessRules, MemoryRegionOps};
 use crate::address::{AddressRange, Size};
 use crate::error::Error;
-use crate::ioeventfd::IoEventFd;
+use crate::ioeventfd::{EventNotifier, IoEventFd, signalled};
 use crate::iommu::IommuOps;
 use crate::memory::Shared;
-use crate::primitive::Mutex;
+use crate::primitive::{ArcSlot, Mutex};
 use crate::ram::RamBlock;
 
 /// The place of a region in its memory's tree.
@@ -45,11 +46,15 @@ pub struct Region(Arc<RegionInner>);
 pub(crate) struct RegionInner {
     backing: Backing,
     is_guarded: bool,
+    /// Whether it has, or had, ioeventfds.
+    is_armed: AtomicBool,
     owner: Option<Owner>,
     parent: Option<Owner>,
     id: RegionId,
     home: Arc<Home>,
     name: Box<str>,
+    /// Its ioeventfds as of the last commit.
+    eventfds: OnceLock<ArcSlot<Vec<IoEventFd>>>,
 }
 
 /// What all regions of one memory have in common.
@@ -148,6 +153,8 @@ impl Region {
             owner,
             parent,
             is_guarded,
+            is_armed: AtomicBool::new(false),
+            eventfds: OnceLock::new(),
         }))
     }
 
@@ -200,6 +207,25 @@ impl Region {
     /// The object that has it in the tree of objects, where that is not its owner (rule A24).
     pub fn parent(&self) -> Option<&Owner> {
         self.0.parent.as_ref()
+    }
+
+    /// Lets writes signal these ioeventfds from now on.
+    pub(crate) fn arm(&self, eventfds: &[IoEventFd]) {
+        if !eventfds.is_empty() || self.0.is_armed.load(Ordering::Relaxed) {
+            let slot = self.0.eventfds.get_or_init(|| ArcSlot::new(Arc::default()));
+            slot.swap(Arc::new(eventfds.to_vec()));
+            self.0.is_armed.store(true, Ordering::Release);
+        }
+    }
+
+    /// What a write signals instead of reaching the device; offsets and values are the device's.
+    #[inline]
+    pub(crate) fn signalled(&self, offset: u64, size: u8, value: u64) -> Option<EventNotifier> {
+        if !self.0.is_armed.load(Ordering::Acquire) {
+            return None;
+        }
+        let eventfds = self.0.eventfds.get()?.load();
+        signalled(&eventfds, offset, size, value).map(|eventfd| eventfd.notifier.clone())
     }
 
     /// Different for each region that there is.

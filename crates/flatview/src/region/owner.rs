@@ -65,7 +65,7 @@ impl Owner {
     /// assert!(nic.engage().is_some());
     /// ```
     pub fn engage(&self) -> Option<Engagement> {
-        Engagement::new(self.guard_key())
+        Engagement::of(self)
     }
 
     pub(crate) fn guard_key(&self) -> usize {

@@ -81,6 +81,14 @@ impl Journal {
         Ok(())
     }
 
+    /// The regions whose ioeventfds may be others.
+    pub(crate) fn rearmed(&self) -> impl Iterator<Item = &Region> {
+        self.undo.iter().filter_map(|step| match step {
+            Undo::Extras { region, .. } => Some(region),
+            _ => None,
+        })
+    }
+
     pub(super) fn linked(&mut self, container: &Region, sub: &Region, attributes: Attributes) {
         self.damage_window(container.id(), attributes);
         self.undo.push(Undo::Linked {

@@ -223,9 +223,10 @@ impl World {
             RamBlock::unbacked(size)
         };
         let fill = |index| (index as u8).wrapping_mul(7) ^ (number as u8) << 5;
-        let len = if is_backed { size } else { 0 };
+        // Memory comes in whole pages (rule Q29).
+        let len = if is_backed { block.max_size() } else { 0 };
         let content: Vec<u8> = (0..len).map(fill).collect();
-        if let Some(window) = block.window(0, size) {
+        if let Some(window) = block.window(0, len) {
             window.write(0, &content).unwrap();
         }
         self.blocks.push(block);
@@ -264,7 +265,7 @@ impl World {
             assert_eq!(*bytes, *expected, "device {}, after {after}", device.number);
         }
         for (number, (block, expected)) in self.blocks.iter().zip(&mut self.model.blocks).enumerate() {
-            let size = u64::try_from(block.size().bytes()).unwrap();
+            let size = block.max_size();
             let Some(window) = block.window(0, size) else {
                 continue;
             };
