@@ -404,7 +404,8 @@ fn an_access_to_a_device_is_not_cut_at_the_end_of_its_range() {
 #[test]
 fn rules_that_make_no_sense_are_made_sane() {
     for (implemented, calls) in [
-        (sizes(0, 0), ["r1@0", "r1@1"].as_slice()),
+        (sizes(0, 0), ["r2@0"].as_slice()),
+        (sizes(0, 1), ["r1@0", "r1@1"].as_slice()),
         (sizes(3, 7), ["r4@0"].as_slice()),
         (sizes(200, 255), ["r8@0"].as_slice()),
         (sizes(8, 2), ["r2@0"].as_slice()),
@@ -413,4 +414,49 @@ fn rules_that_make_no_sense_are_made_sane() {
         assert_eq!(load(&board, 0, 2), Ok(0x0100));
         assert_eq!(device.calls(), calls, "{implemented:?}");
     }
+}
+
+/// K1, K2: a region can be asked by itself, mapped or not, and through aliases, which do not cut.
+#[test]
+fn a_region_is_accessed_wherever_it_is_mapped() {
+    let board = Board::new();
+    let ops = Registers::new(rules(Some(sizes(1, 4)), sizes(1, 4), Big));
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, Arc::clone(&ops) as Arc<dyn MemoryRegionOps>);
+    let inner = board.alias("inner", &device, 0x10, 0x20);
+    let outer = board.alias("outer", &inner, 0x4, 0x8);
+    assert_eq!(device.dispatch_read::<u16>(2, Little, ATTRS), Ok(0x0302));
+    assert_eq!(outer.dispatch_read::<u16>(2, Big, ATTRS), Ok(0x1617));
+    assert_eq!(
+        outer.dispatch_read::<u8>(0x10, Big, ATTRS),
+        Ok(0x24),
+        "beyond its end"
+    );
+    assert_eq!(
+        outer.dispatch_write(0_u64.wrapping_sub(0x14), 0xaa_u8, Little, ATTRS),
+        Ok(())
+    );
+    assert_eq!(ops.bytes(0..1), [0xaa]);
+    assert_eq!(
+        outer.dispatch_read::<u32>(1, Little, ATTRS),
+        Err(MemTxError::DECODE_ERROR),
+        "K3"
+    );
+    let ram = board.ram("ram", 0x1000);
+    assert_eq!(
+        ram.dispatch_read::<u8>(0, Little, ATTRS),
+        Err(MemTxError::DECODE_ERROR)
+    );
+    drop(board);
+    assert_eq!(
+        outer.dispatch_read::<u8>(0, Little, ATTRS),
+        Err(MemTxError::DECODE_ERROR)
+    );
+    assert_eq!(
+        device.dispatch_read::<u8>(0, Little, ATTRS),
+        Ok(0xaa),
+        "nobody else is needed"
+    );
 }

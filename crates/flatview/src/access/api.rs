@@ -1,9 +1,11 @@
 //! Loads, stores and copies, as [`Reader`] and [`AddressSpace`] offer them.
 
+use super::dispatch::Device;
 use super::transfer::{Intent, Look, Transfer, device, ok};
 use super::{Endianness, MemTxAttrs, MemTxError};
 use crate::ram::{AtomicOp, Word};
 use crate::reader::Reader;
+use crate::region::Region;
 use crate::space::AddressSpace;
 
 /// From the order of bytes in memory to the one asked for, or back.
@@ -300,5 +302,56 @@ impl AddressSpace {
         attrs: MemTxAttrs,
     ) -> Result<(), MemTxError> {
         Transfer::copy_across(&mut &*self.view(), from, &mut &*target.view(), to, len, attrs)
+    }
+}
+
+impl Region {
+    /// Loads a word from the device behind the region, wherever it is mapped, and if it is mapped nowhere (rules K1,
+    /// K2): with all its rules and its guard, as from a space that shows it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::load`]. [`MemTxError::DECODE_ERROR`] also if there is no device at the end of its aliases: memory
+    /// is reached by a [window](crate::RamBlock::window).
+    pub fn dispatch_read<T: Word>(
+        &self,
+        offset: u64,
+        endianness: Endianness,
+        attrs: MemTxAttrs,
+    ) -> Result<T, MemTxError> {
+        let (region, offset) = self.dispatched_to(offset)?;
+        let device = Device::of(&region).ok_or(MemTxError::DECODE_ERROR)?;
+        let (bytes, error) = device.read(offset, size_of_word::<T>(), attrs);
+        ok(error).map(|()| in_order(T::truncate(bytes), endianness))
+    }
+
+    /// Stores a word into the device behind the region; see [`dispatch_read`](Self::dispatch_read).
+    ///
+    /// # Errors
+    ///
+    /// As [`dispatch_read`](Self::dispatch_read).
+    pub fn dispatch_write<T: Word>(
+        &self,
+        offset: u64,
+        value: T,
+        endianness: Endianness,
+        attrs: MemTxAttrs,
+    ) -> Result<(), MemTxError> {
+        let (region, offset) = self.dispatched_to(offset)?;
+        let device = Device::of(&region).ok_or(MemTxError::DECODE_ERROR)?;
+        let bytes = in_order(value, endianness).widen();
+        ok(device.write(offset, size_of_word::<T>(), bytes, attrs))
+    }
+
+    /// Aliases are followed without asking whether they reach that far; offsets wrap (rule K2).
+    fn dispatched_to(&self, mut offset: u64) -> Result<(Region, u64), MemTxError> {
+        let mut region = self.clone();
+        while let Some(target) = region.alias_target() {
+            // Without the machine there is nobody.
+            let state = region.state().map_err(|_| MemTxError::DECODE_ERROR)?;
+            offset = offset.wrapping_add(state.alias_offset);
+            region = target.clone();
+        }
+        Ok((region, offset))
     }
 }

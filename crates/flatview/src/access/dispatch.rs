@@ -3,11 +3,11 @@
 //! Within this module the bytes of an access are a number whose low byte is the one at the lowest address; a
 //! device's number is turned into that by its endianness alone (rules K8, K9, L4).
 
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::guard::Engagement;
 use super::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
-use crate::region::Region;
+use crate::region::{Backing, Region};
 
 /// The widest access.
 pub(crate) const MAX_SIZE: u8 = 8;
@@ -76,7 +76,19 @@ pub(crate) struct Device<'a> {
     pub(crate) rules: &'a AccessRules,
 }
 
-impl Device<'_> {
+impl<'a> Device<'a> {
+    /// The device behind a region. A ROM device is asked itself, whatever its mode.
+    pub(crate) fn of(region: &'a Region) -> Option<Device<'a>> {
+        match region.backing() {
+            Backing::Mmio(device) | Backing::RomDevice(_, device) => Some(Device {
+                region,
+                ops: &*device.ops,
+                rules: &device.rules,
+            }),
+            _ => None,
+        }
+    }
+
     /// Rule K3, in its order; rule K5: the device is asked first.
     #[inline]
     fn check(self, offset: u64, size: u8, is_write: bool, attrs: MemTxAttrs) -> Result<(), Invalid> {
@@ -163,7 +175,9 @@ impl Device<'_> {
 
     #[inline]
     fn read_piece(self, offset: u64, size: u8, attrs: MemTxAttrs) -> (u64, MemTxError) {
-        match self.ops.read(offset, size.into(), attrs) {
+        let read = self.ops.read(offset, size.into(), attrs);
+        trace!(target: "flatview::ops", region = self.region.name(), offset, size, ?read);
+        match read {
             Ok(value) => (self.in_order(value, size), MemTxError::empty()),
             Err(error) => (0, error),
         }
@@ -172,6 +186,7 @@ impl Device<'_> {
     #[inline]
     fn write_piece(self, offset: u64, size: u8, bytes: u64, attrs: MemTxAttrs) -> MemTxError {
         let value = self.in_order(bytes, size);
+        trace!(target: "flatview::ops", region = self.region.name(), offset, size, value, "write");
         match self.ops.write(offset, size.into(), value, attrs) {
             Ok(()) => MemTxError::empty(),
             Err(error) => error,
