@@ -3,11 +3,12 @@
 //! Within this module the bytes of an access are a number whose low byte is the one at the lowest address; a
 //! device's number is turned into that by its endianness alone (rules K8, K9, L4).
 
+use tracing::level_filters::LevelFilter;
 use tracing::{debug, trace};
 
-use super::guard::Engagement;
-use super::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
-use crate::region::{Backing, Region};
+use super::guard::Engaging;
+use super::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError};
+use crate::region::{Backing, DeviceOps, Region};
 
 /// The widest access.
 pub(crate) const MAX_SIZE: u8 = 8;
@@ -72,19 +73,14 @@ enum Invalid {
 #[derive(Clone, Copy)]
 pub(crate) struct Device<'a> {
     pub(crate) region: &'a Region,
-    pub(crate) ops: &'a dyn MemoryRegionOps,
-    pub(crate) rules: &'a AccessRules,
+    pub(crate) device: &'a DeviceOps,
 }
 
 impl<'a> Device<'a> {
     /// The device behind a region. A ROM device is asked itself, whatever its mode.
     pub(crate) fn of(region: &'a Region) -> Option<Device<'a>> {
         match region.backing() {
-            Backing::Mmio(device) | Backing::RomDevice(_, device) => Some(Device {
-                region,
-                ops: &*device.ops,
-                rules: &device.rules,
-            }),
+            Backing::Mmio(device) | Backing::RomDevice(_, device) => Some(Device { region, device }),
             _ => None,
         }
     }
@@ -92,13 +88,13 @@ impl<'a> Device<'a> {
     /// Rule K3, in its order; rule K5: the device is asked first.
     #[inline]
     fn check(self, offset: u64, size: u8, is_write: bool, attrs: MemTxAttrs) -> Result<(), Invalid> {
-        if !self.ops.accepts(offset, size.into(), is_write, attrs) {
+        if !self.device.ops.accepts(offset, size.into(), is_write, attrs) {
             return Err(Invalid::Rejected);
         }
-        if offset & u64::from(size - 1) != 0 && !self.rules.allows_unaligned() {
+        if offset & u64::from(size - 1) != 0 && !self.device.rules.allows_unaligned() {
             return Err(Invalid::Unaligned);
         }
-        match self.rules.valid {
+        match self.device.rules.valid {
             Some(valid) if valid.max != 0 && !(valid.min..=valid.max).contains(&size) => Err(Invalid::Size),
             _ => Ok(()),
         }
@@ -106,20 +102,14 @@ impl<'a> Device<'a> {
 
     /// Whether the device takes an access of `size` bytes, 1, 2, 4 or 8, at `offset`, from this thread now.
     pub(crate) fn is_valid(self, offset: u64, size: u8, is_write: bool, attrs: MemTxAttrs) -> bool {
-        Engagement::new(self.region.guard_key())
+        Engaging::new(self.region.guard_key())
             .is_some_and(|_engaged| self.check(offset, size, is_write, attrs).is_ok())
     }
 
     /// The guard comes before the question (unlike K3): a device that holds its own lock cannot answer either.
-    #[inline]
-    fn enter(
-        self,
-        offset: u64,
-        size: u8,
-        is_write: bool,
-        attrs: MemTxAttrs,
-    ) -> Result<Engagement, MemTxError> {
-        let Some(engaged) = Engagement::new(self.region.guard_key()) else {
+    #[inline(always)]
+    fn enter(self, offset: u64, size: u8, is_write: bool, attrs: MemTxAttrs) -> Result<Engaging, MemTxError> {
+        let Some(engaged) = Engaging::new(self.region.guard_key()) else {
             self.log_reentrant(offset);
             return Err(MemTxError::ACCESS_ERROR);
         };
@@ -135,7 +125,7 @@ impl<'a> Device<'a> {
     /// Whether the device implements an access as it is.
     #[inline]
     fn implements(self, offset: u64, size: u8) -> bool {
-        let implemented = self.rules.implemented;
+        let implemented = self.device.rules.implemented;
         (implemented.min..=implemented.max).contains(&size)
             && (implemented.unaligned || offset & u64::from(size - 1) == 0)
     }
@@ -175,8 +165,10 @@ impl<'a> Device<'a> {
 
     #[inline]
     fn read_piece(self, offset: u64, size: u8, attrs: MemTxAttrs) -> (u64, MemTxError) {
-        let read = self.ops.read(offset, size.into(), attrs);
-        trace!(target: "flatview::ops", region = self.region.name(), offset, size, ?read);
+        let read = self.device.ops.read(offset, size.into(), attrs);
+        if LevelFilter::current() == LevelFilter::TRACE {
+            self.trace_read(offset, size, read);
+        }
         match read {
             Ok(value) => (self.in_order(value, size), MemTxError::empty()),
             Err(error) => (0, error),
@@ -186,8 +178,10 @@ impl<'a> Device<'a> {
     #[inline]
     fn write_piece(self, offset: u64, size: u8, bytes: u64, attrs: MemTxAttrs) -> MemTxError {
         let value = self.in_order(bytes, size);
-        trace!(target: "flatview::ops", region = self.region.name(), offset, size, value, "write");
-        match self.ops.write(offset, size.into(), value, attrs) {
+        if LevelFilter::current() == LevelFilter::TRACE {
+            self.trace_write(offset, size, value);
+        }
+        match self.device.ops.write(offset, size.into(), value, attrs) {
             Ok(()) => MemTxError::empty(),
             Err(error) => error,
         }
@@ -196,7 +190,7 @@ impl<'a> Device<'a> {
     /// From the order of the device to that of addresses, or back.
     #[inline]
     fn in_order(self, value: u64, size: u8) -> u64 {
-        match self.rules.endianness {
+        match self.device.rules.endianness {
             Endianness::Little => value & mask(size),
             Endianness::Big => value.swap_bytes() >> (64 - 8 * u32::from(size)),
         }
@@ -207,7 +201,7 @@ impl<'a> Device<'a> {
     /// that is narrower than what the device implements lies within one that is not (K10), and unaligned
     /// accesses are made of aligned ones (K11).
     fn pieces(self, offset: u64, size: u8) -> impl Iterator<Item = Piece> {
-        let AccessSizes { min, max, unaligned } = self.rules.implemented;
+        let AccessSizes { min, max, unaligned } = self.device.rules.implemented;
         let mut done = 0;
         std::iter::from_fn(move || {
             let left = size.checked_sub(done).filter(|&left| left > 0)?;
@@ -273,11 +267,22 @@ impl<'a> Device<'a> {
         error
     }
 
+    /// Rule K24. Apart, so that accesses stay short where nobody listens.
+    #[cold]
+    fn trace_read(self, offset: u64, size: u8, read: Result<u64, MemTxError>) {
+        trace!(target: "flatview::ops", region = self.region.name(), offset, size, ?read);
+    }
+
+    #[cold]
+    fn trace_write(self, offset: u64, size: u8, value: u64) {
+        trace!(target: "flatview::ops", region = self.region.name(), offset, size, value, "write");
+    }
+
     #[cold]
     fn log_invalid(self, offset: u64, size: u8, is_write: bool, why: Invalid) {
         let access = if is_write { "write" } else { "read" };
         let name = self.region.name();
-        match (why, self.rules.valid) {
+        match (why, self.device.rules.valid) {
             (Invalid::Size, Some(AccessSizes { min, max, .. })) => debug!(
                 target: "flatview::invalid_mem",
                 "invalid {access} at {offset:#x}, size {size}, region `{name}`, reason: invalid size (min:{min} max:{max})"

@@ -30,60 +30,83 @@ thread_local! {
     };
 }
 
-/// As long as it lives, this thread is in a device.
+/// As long as it lives, this thread is in a device: what [`Owner::engage`] returns.
 #[derive(Debug)]
 #[must_use = "the device is left when this is dropped"]
 pub struct Engagement {
-    /// Its place among the keys.
-    place: usize,
-    /// Kept, so that nobody else gets the same key meanwhile; regions that are accessed are kept by the view.
-    owner: Option<Owner>,
-    /// It belongs to its thread.
-    _not_send: PhantomData<*const ()>,
+    #[expect(dead_code, reason = "kept for its drop")]
+    engaged: Engaging,
+    /// Kept, so that nobody else gets the same key meanwhile. Regions that are accessed are kept by the view.
+    #[expect(dead_code, reason = "kept for what it keeps alive")]
+    owner: Owner,
 }
 
 impl Engagement {
-    /// Enters what `key` stands for, unless this thread is in it already or in too many others.
-    #[inline]
-    pub(crate) fn new(key: usize) -> Option<Engagement> {
-        ENGAGED.with(|engaged| {
-            let depth = engaged.depth.get();
-            let place = engaged.keys.get(depth)?;
-            if key != 0 && engaged.keys[..depth].iter().any(|other| other.get() == key) {
-                return None;
-            }
-            place.set(key);
-            engaged.depth.set(depth + 1);
-            Some(Engagement {
-                place: depth,
-                owner: None,
-                _not_send: PhantomData,
-            })
+    pub(crate) fn new(owner: &Owner) -> Option<Engagement> {
+        Some(Engagement {
+            engaged: Engaging::new(owner.guard_key())?,
+            owner: owner.clone(),
         })
-    }
-
-    /// As [`new`](Self::new), for work that no region is accessed for.
-    pub(crate) fn of(owner: &Owner) -> Option<Engagement> {
-        let mut engagement = Engagement::new(owner.guard_key())?;
-        engagement.owner = Some(owner.clone());
-        Some(engagement)
     }
 }
 
-impl Drop for Engagement {
+/// As long as it lives, this thread is in a device.
+#[derive(Debug)]
+#[must_use = "the device is left when this is dropped"]
+pub(crate) struct Engaging {
+    /// Its place among the keys.
+    place: usize,
+    /// It belongs to its thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Engaging {
+    /// Enters what `key` stands for, unless this thread is in it already or in too many others.
+    #[inline]
+    pub(crate) fn new(key: usize) -> Option<Engaging> {
+        ENGAGED.with(|engaged| {
+            let place = engaged.depth.get();
+            if place != 0 && !engaged.may_enter(key) {
+                return None;
+            }
+            engaged.keys[place % MAX_DEPTH].set(key);
+            engaged.depth.set(place + 1);
+            Some(Engaging {
+                place,
+                not_send: PhantomData,
+            })
+        })
+    }
+}
+
+impl Engaged {
+    #[inline(never)]
+    fn may_enter(&self, key: usize) -> bool {
+        let entered = self.keys.iter().take(self.depth.get());
+        self.depth.get() < MAX_DEPTH && (key == 0 || entered.into_iter().all(|other| other.get() != key))
+    }
+
+    /// Those of [`Owner::engage`] can end in any order.
+    #[inline(never)]
+    fn leave(&self, place: usize) {
+        if place + 1 < self.depth.get() {
+            self.keys[place].set(LEFT);
+            return;
+        }
+        let mut depth = place;
+        while depth > 0 && self.keys[depth - 1].get() == LEFT {
+            depth -= 1;
+        }
+        self.depth.set(depth);
+    }
+}
+
+impl Drop for Engaging {
     #[inline]
     fn drop(&mut self) {
-        ENGAGED.with(|engaged| {
-            // Those of `Owner::engage` can end in any order.
-            if self.place + 1 < engaged.depth.get() {
-                engaged.keys[self.place].set(LEFT);
-                return;
-            }
-            let mut depth = self.place;
-            while depth > 0 && engaged.keys[depth - 1].get() == LEFT {
-                depth -= 1;
-            }
-            engaged.depth.set(depth);
+        ENGAGED.with(|engaged| match (self.place, engaged.depth.get()) {
+            (0, 1) => engaged.depth.set(0),
+            (place, _) => engaged.leave(place),
         });
     }
 }

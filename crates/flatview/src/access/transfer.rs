@@ -1,7 +1,7 @@
 //! Accesses to an address space: from addresses to memory and devices, piece by piece.
 
 use super::dispatch::{Device, MAX_SIZE};
-use super::guard::Engagement;
+use super::guard::Engaging;
 use super::{MemTxAttrs, MemTxError};
 use crate::iommu::{IommuAccess, IommuOps};
 use crate::ram::{AtomicOp, RamBlock, RamBlockInner, RamWindow, Word};
@@ -120,11 +120,7 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
         Backing::RomDevice(_, device) | Backing::Mmio(device) => match intent {
             Intent::Load => Answer::Nothing { left },
             _ => Answer::Device {
-                device: Device {
-                    region,
-                    ops: &*device.ops,
-                    rules: &device.rules,
-                },
+                device: Device { region, device },
                 offset,
             },
         },
@@ -157,11 +153,7 @@ pub(crate) fn device(
         Backing::RomDevice(_, device) if intent.is_write() || !range.is_romd() => device,
         _ => return None,
     };
-    let device = Device {
-        region,
-        ops: &*device.ops,
-        rules: &device.rules,
-    };
+    let device = Device { region, device };
     Some((device, range.offset_at(address)))
 }
 
@@ -269,7 +261,7 @@ impl Run {
             }
             // Not cut at the end of the range (rule K22).
             Answer::Device { device, offset } => {
-                let len = device.rules.copy_size(offset, len);
+                let len = device.device.rules.copy_size(offset, len);
                 match self.attrs.memory {
                     true => finish(len.into(), nobody),
                     false => finish(len.into(), Step::Device { device, offset }),
@@ -313,7 +305,7 @@ impl Run {
         // Its page tables may lie behind itself.
         let engaged = match self.iommus {
             MAX_IOMMUS.. => None,
-            _ => Engagement::new(region.key()),
+            _ => Engaging::new(region.key()),
         };
         let Some(engaged) = engaged else {
             return Err(u64::MAX);

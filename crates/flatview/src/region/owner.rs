@@ -65,7 +65,7 @@ impl Owner {
     /// assert!(nic.engage().is_some());
     /// ```
     pub fn engage(&self) -> Option<Engagement> {
-        Engagement::of(self)
+        Engagement::new(self)
     }
 
     pub(crate) fn guard_key(&self) -> usize {
