@@ -6,6 +6,8 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+#[path = "rules_iommu/lives.rs"]
+mod lives;
 #[path = "rules_iommu/notifiers.rs"]
 mod notifiers;
 #[path = "rules_iommu/property.rs"]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The groups of the reference, and how many rules each has. C28 and C29 were never given.
-const GROUPS: [(char, usize); 16] = [
+const GROUPS: [(char, usize); 17] = [
     ('A', 28),
     ('B', 23),
     ('C', 41),
@@ -23,6 +23,7 @@ const GROUPS: [(char, usize); 16] = [
     ('N', 12),
     ('O', 19),
     ('P', 29),
+    ('S', 13),
 ];
 const NEVER_GIVEN: [&str; 2] = ["C28", "C29"];
 const LATER: [&str; 4] = ["part 3", "part 4", "PC", "KVM"];
