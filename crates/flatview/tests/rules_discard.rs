@@ -439,6 +439,37 @@ fn changes_take_turns() {
     assert!(!world.plugged.is_populated(range(0, PIECE)));
 }
 
+/// A listener that panics has refused, and keeps nobody from hearing of a discard.
+#[test]
+fn a_panic_is_a_refusal() {
+    struct Fragile(AtomicUsize);
+    impl RamDiscardListener for Fragile {
+        fn notify_populate(&self, _: RamSection) -> ListenerResult {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "not ready");
+            Ok(())
+        }
+        fn notify_discard(&self, _: RamSection) {
+            panic!("too late");
+        }
+    }
+    let world = World::new();
+    let fragile = Arc::new(Fragile(AtomicUsize::new(0)));
+    let (_a, _ra) = world.join(Listener::new("a", &world.heard));
+    let _fragile = register(&world.manager, world.section(0x10_0000), fragile).unwrap();
+    let (_b, _rb) = world.join(Listener::new("b", &world.heard));
+    let refused = world.plugged.populate(range(0, PIECE));
+    assert!(matches!(refused, Err(RamDiscardError::Refused { .. })));
+    world.heard(&["a+0-fff@100000", "a-0-fff@100000"]);
+    world.plugged.populate(range(0, PIECE)).unwrap();
+    world.plugged.discard(range(0, PIECE)).unwrap();
+    world.heard(&[
+        "a+0-fff@100000",
+        "b+0-fff@100000",
+        "a-0-fff@100000",
+        "b-0-fff@100000",
+    ]);
+}
+
 /// What a VFIO container does (S11): a listener for each section of RAM that is there in part.
 struct Container {
     heard: Arc<Mutex<Vec<String>>>,

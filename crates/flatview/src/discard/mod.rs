@@ -72,7 +72,8 @@ pub trait RamDiscardListener: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why it cannot be shown; nothing of it must then be. Those who were told before hear that it is discarded.
+    /// Why it cannot be shown; nothing of it must then be. Those who were told before hear that it is discarded. With
+    /// [`PopulatedRanges`] a panic counts as an error.
     fn notify_populate(&self, section: RamSection) -> ListenerResult;
 
     /// Memory is gone: it does not count as populated any more.

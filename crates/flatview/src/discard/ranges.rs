@@ -9,6 +9,7 @@ use super::{
     RamDiscardError, RamDiscardListener, RamDiscardListenerId, RamDiscardManager, RamParts, RamSection,
 };
 use crate::address::AddressRange;
+use crate::deliver::call;
 use crate::listener::ListenerResult;
 use crate::primitive::{Condvar, Mutex, wait};
 
@@ -70,11 +71,12 @@ impl Entry {
     fn populate(&self, parts: &[AddressRange]) -> ListenerResult {
         let sections: Vec<_> = self.sections(parts).collect();
         for (told, section) in sections.iter().enumerate() {
-            if let Err(refused) = self.listener.notify_populate(*section) {
+            let answer = call(|| self.listener.notify_populate(*section));
+            if answer.is_err() {
                 for section in sections[..told].iter().rev() {
-                    self.listener.notify_discard(*section);
+                    self.tell_discarded(*section);
                 }
-                return Err(refused);
+                return answer;
             }
         }
         Ok(())
@@ -82,8 +84,16 @@ impl Entry {
 
     fn discard(&self, parts: &[AddressRange]) {
         for section in self.sections(parts) {
-            self.listener.notify_discard(section);
+            self.tell_discarded(section);
         }
+    }
+
+    /// Nobody can refuse this, and who panics keeps nobody else from hearing it.
+    fn tell_discarded(&self, section: RamSection) {
+        let _ = call(|| {
+            self.listener.notify_discard(section);
+            Ok(())
+        });
     }
 
     fn sections(&self, parts: &[AddressRange]) -> impl Iterator<Item = RamSection> {

@@ -106,7 +106,7 @@ pub trait IommuOps: Send + Sync {
     /// # Errors
     ///
     /// Why the device cannot tell of what is `new`: the notifier that wants it is then not registered, and all is
-    /// as if it had not come. When a notifier leaves, an error is ignored.
+    /// as if it had not come. When a notifier leaves, an error is ignored. A panic counts as an error.
     fn notify_flag_changed(&self, _old: IommuEvents, _new: IommuEvents) -> ListenerResult {
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use super::{IommuError, IommuEvents, IommuNotifier, IommuOps, IotlbEvent};
+use crate::deliver::call;
 use crate::primitive::{Condvar, Mutex, wait};
 use crate::region::{Backing, Region, WeakRegion};
 
@@ -83,15 +84,15 @@ impl Iommu {
         }
         state.teller = Some(me);
         drop(state);
-        let mut telling = Telling {
-            iommu: self,
-            newcomer: Some(notifier),
-        };
-        let answer = self.ops.notify_flag_changed(old, new);
-        if answer.is_ok() {
-            telling.newcomer = None;
-            self.state.lock().told = new;
+        let answer = call(|| self.ops.notify_flag_changed(old, new));
+        match answer {
+            Ok(()) => self.state.lock().told = new,
+            Err(_) => {
+                self.state.lock().remove(notifier);
+                notifier.end();
+            }
         }
+        self.settle();
         answer.map_err(|source| IommuError::Refused {
             region: region.name().into(),
             source,
@@ -106,41 +107,25 @@ impl Iommu {
         if state.teller.is_none() && state.told != state.wanted() {
             state.teller = Some(thread::current().id());
             drop(state);
-            drop(Telling {
-                iommu: self,
-                newcomer: None,
-            });
+            self.settle();
         }
     }
-}
 
-/// The right to tell the device what is wanted. When it goes the device knows, unless it panicked.
-struct Telling<'a> {
-    iommu: &'a Iommu,
-    /// Who has not been taken.
-    newcomer: Option<&'a Arc<IommuNotifier>>,
-}
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        let Iommu { ops, state, told } = self.iommu;
-        if let Some(refused) = self.newcomer {
-            state.lock().remove(refused);
-            refused.end();
-        }
+    /// Lets this thread, which is the teller, tell the device what has changed meanwhile, and be it no longer.
+    fn settle(&self) {
         loop {
-            let mut state = state.lock();
+            let mut state = self.state.lock();
             let (old, new) = (state.told, state.wanted());
-            if old == new || thread::panicking() {
+            if old == new {
                 state.teller = None;
                 break;
             }
             state.told = new;
             drop(state);
             // Somebody has left, and nobody is there to hear of an error (rule O9).
-            let _ = ops.notify_flag_changed(old, new);
+            let _ = call(|| self.ops.notify_flag_changed(old, new));
         }
-        told.notify_all();
+        self.told.notify_all();
     }
 }
 
@@ -221,7 +206,8 @@ impl Region {
 /// A notifier that is registered. Dropping this unregisters it (rule O9).
 ///
 /// When it is unregistered no callback begins any more. One that runs on another thread is waited for: who
-/// unregisters must hold nothing that a callback waits for.
+/// unregisters must hold nothing that a callback waits for. Listeners unregister within updates, so a callback must
+/// not wait for an update.
 #[must_use = "dropping a registration unregisters the notifier"]
 pub struct IommuRegistration {
     pub(super) region: WeakRegion,

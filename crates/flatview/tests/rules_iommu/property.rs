@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use super::tables::{ATTRS, LARGE, PAGE, SECURE, World, permission, range};
 
 /// Where a page leads.
-type Pages = BTreeMap<u64, (u64, IommuAccess)>;
+type Pages = BTreeMap<u64, Page>;
+type Page = (u64, IommuAccess);
 
 /// A few places in which changes meet.
 const SLOTS: u64 = 3;
@@ -120,10 +121,7 @@ impl Tlb {
 }
 
 /// Large pages make long maps.
-fn first_difference(
-    a: &Pages,
-    b: &Pages,
-) -> Option<(u64, Option<(u64, IommuAccess)>, Option<(u64, IommuAccess)>)> {
+fn first_difference(a: &Pages, b: &Pages) -> Option<(u64, Option<Page>, Option<Page>)> {
     let mut all = a.keys().chain(b.keys());
     all.find(|&iova| a.get(iova) != b.get(iova))
         .map(|iova| (*iova, a.get(iova).copied(), b.get(iova).copied()))
