@@ -74,6 +74,20 @@ pub enum Error {
         actual: crate::RegionKind,
     },
 
+    /// Something was to be done to a region that can only be done while it is mapped nowhere (rule S2).
+    #[error("region `{region}` is still mapped")]
+    StillMapped {
+        /// The region's name.
+        region: Box<str>,
+    },
+
+    /// A region has a discard manager already (rule S2).
+    #[error("region `{region}` already has a discard manager")]
+    HasDiscardManager {
+        /// The region's name.
+        region: Box<str>,
+    },
+
     /// A chain of aliases of aliases is longer than any rendering could follow.
     #[error("an alias of `{target}` would be the end of a chain of more than {limit} aliases")]
     AliasChainTooLong {

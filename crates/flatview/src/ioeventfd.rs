@@ -133,7 +133,7 @@ impl IoEventFd {
     fn matches(&self, address: u64, size: u8, value: u64) -> bool {
         let low = |value: u64| value & (u64::MAX >> (64 - 8 * u32::from(size)));
         self.address == address
-            && (self.size == 0 || self.size == size.into())
+            && (self.size == 0 || self.size == u32::from(size))
             && self.datamatch.is_none_or(|data| low(data) == low(value))
     }
 }

@@ -133,6 +133,7 @@ mod damage;
 mod deliver;
 mod diff;
 mod dirty;
+pub mod discard;
 mod error;
 pub mod explain;
 #[cfg(doctest)]
@@ -168,10 +169,17 @@ pub use address::{AddressRange, Size};
 pub use coalesced::{CoalescedRing, CoalescedWrite};
 pub use compat::Compat;
 pub use dirty::{DirtyBitmap, DirtyClients, GlobalDirty, PAGE_SIZE};
+pub use discard::{
+    PopulatedRanges, RamDiscardError, RamDiscardListener, RamDiscardManager, RamDiscardRegistration,
+    RamSection,
+};
 pub use error::Error;
 pub use explain::Explanation;
 pub use ioeventfd::{EventNotifier, IoEventFd};
-pub use iommu::{IommuAccess, IommuOps, IotlbEntry};
+pub use iommu::{
+    IommuAccess, IommuError, IommuEvents, IommuNotifier, IommuOps, IommuRegistration, IommuReplay,
+    IotlbEntry, IotlbError, IotlbEvent, IotlbEventKind, IotlbMemory,
+};
 pub use listener::{
     ListenerError, ListenerResult, LogSync, MemoryListener, MemoryRegionSection, Registration, Undo,
     ViewChange,
@@ -184,7 +192,9 @@ pub use ram::{
 };
 pub use reader::Reader;
 pub use receipt::Receipt;
-pub use region::{Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState};
+pub use region::{
+    Owner, OwnerKind, OwnerReference, Region, RegionBuilder, RegionKind, RegionState, WeakRegion,
+};
 pub use space::{AddressSpace, Translation, ViewRef};
 pub use statistics::ViewStatistics;
 pub use transaction::Transaction;

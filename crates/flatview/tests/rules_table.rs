@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The groups of the reference, and how many rules each has. C28 and C29 were never given.
-const GROUPS: [(char, usize); 18] = [
+const GROUPS: [(char, usize); 19] = [
     ('A', 28),
     ('B', 23),
     ('C', 41),
@@ -25,6 +25,7 @@ const GROUPS: [(char, usize); 18] = [
     ('P', 29),
     ('Q', 30),
     ('R', 15),
+    ('S', 13),
 ];
 const NEVER_GIVEN: [&str; 2] = ["C28", "C29"];
 const LATER: [&str; 5] = ["part 3", "part 4", "PC", "KVM", "hotplug"];

@@ -17,11 +17,12 @@ use bitflags::bitflags;
 
 pub use cache::MemoryRegionCache;
 pub use guard::Engagement;
+pub(crate) use guard::Engaging;
 pub(crate) use guard::is_engaged;
 pub(crate) use map::Bounce;
 pub use map::{MapError, Mapping};
 pub use registers::{RegisterError, RegisterHandler, RegisterInfo, RegisterMap};
-pub(crate) use transfer::{Answer, Intent, Look, answer};
+pub(crate) use transfer::{Answer, Intent, Look, MAX_IOMMUS, answer};
 
 /// Who makes an access, and how (rule K16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

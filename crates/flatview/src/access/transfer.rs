@@ -1,9 +1,8 @@
 //! Accesses to an address space: from addresses to memory and devices, piece by piece.
 
 use super::dispatch::{Device, MAX_SIZE};
-use super::guard::Engaging;
 use super::{MemTxAttrs, MemTxError};
-use crate::iommu::{IommuAccess, IommuOps};
+use crate::iommu::{self, IommuAccess, IommuOps};
 use crate::ram::{AtomicOp, RamBlock, RamBlockInner, RamWindow, Word};
 use crate::region::{Backing, Region};
 use crate::space::ViewRef;
@@ -124,8 +123,8 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
                 offset,
             },
         },
-        Backing::Iommu(ops) => Answer::Iommu {
-            ops: &**ops,
+        Backing::Iommu(iommu) => Answer::Iommu {
+            ops: &*iommu.ops,
             region,
             offset,
             left,
@@ -302,16 +301,13 @@ impl Run {
             Intent::Read => IommuAccess::READ,
             Intent::Write | Intent::Load => IommuAccess::WRITE,
         };
-        // Its page tables may lie behind itself.
-        let engaged = match self.iommus {
+        let entry = match self.iommus {
             MAX_IOMMUS.. => None,
-            _ => Engaging::new(region.key()),
+            _ => iommu::translate(ops, region, offset, wanted, ops.attrs_to_index(self.attrs)),
         };
-        let Some(engaged) = engaged else {
+        let Some(entry) = entry else {
             return Err(u64::MAX);
         };
-        let entry = ops.translate(offset, wanted, ops.attrs_to_index(self.attrs));
-        drop(engaged);
         let mask = entry.address_mask;
         let size = (mask - (offset & mask)).saturating_add(1);
         match entry.target {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::vfio::VfioError;
+use crate::discard::RamDiscardManager;
 use crate::listener::{ListenerError, MemoryRegionSection};
 
 /// What maps memory for the device: `VFIO_IOMMU_MAP_DMA` and `VFIO_IOMMU_UNMAP_DMA` of a container.
@@ -16,8 +17,8 @@ pub trait DmaMapper: Send + Sync {
     /// Anything; nothing must then be mapped.
     fn dma_map(&self, iova: u64, size: u64, vaddr: usize, readonly: bool) -> Result<(), ListenerError>;
 
-    /// Takes back what [`dma_map`](Self::dma_map) mapped, or all that lies within a range that an IOMMU
-    /// region covered.
+    /// Takes back what [`dma_map`](Self::dma_map) mapped, or all that lies within a range that an IOMMU region or
+    /// RAM with a discard manager covered.
     ///
     /// # Errors
     ///
@@ -46,6 +47,34 @@ pub trait DmaMapper: Send + Sync {
         let _ = section;
         Ok(())
     }
+
+    /// RAM of which only a part may be there: from now on, map what `manager` says is populated, by
+    /// [`register`](crate::discard::register) for a [`RamSection`](crate::RamSection) of the section (rule S11).
+    ///
+    /// # Errors
+    ///
+    /// As [`iommu_attach`](Self::iommu_attach).
+    fn ram_discard_attach(
+        &self,
+        section: &MemoryRegionSection<'_>,
+        manager: &Arc<dyn RamDiscardManager>,
+    ) -> Result<(), ListenerError> {
+        let _ = manager;
+        Err(VfioError::NoDiscardSupport {
+            region: section.region().name().into(),
+        }
+        .into())
+    }
+
+    /// Map nothing of that RAM any more. What was mapped is unmapped by the listener.
+    ///
+    /// # Errors
+    ///
+    /// As [`iommu_detach`](Self::iommu_detach).
+    fn ram_discard_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        let _ = section;
+        Ok(())
+    }
 }
 
 impl<T: DmaMapper + ?Sized> DmaMapper for Arc<T> {
@@ -63,6 +92,18 @@ impl<T: DmaMapper + ?Sized> DmaMapper for Arc<T> {
 
     fn iommu_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
         (**self).iommu_detach(section)
+    }
+
+    fn ram_discard_attach(
+        &self,
+        section: &MemoryRegionSection<'_>,
+        manager: &Arc<dyn RamDiscardManager>,
+    ) -> Result<(), ListenerError> {
+        (**self).ram_discard_attach(section, manager)
+    }
+
+    fn ram_discard_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        (**self).ram_discard_detach(section)
     }
 }
 

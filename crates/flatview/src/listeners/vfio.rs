@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::{debug, warn};
@@ -13,6 +14,7 @@ use tracing::{debug, warn};
 use super::dma::{DmaMapper, DmaMapping};
 use super::host::HostMemory;
 use crate::address::AddressRange;
+use crate::discard::RamDiscardManager;
 use crate::listener::{ListenerResult, MemoryListener, MemoryRegionSection, Undo};
 use crate::primitive::Mutex;
 use crate::region::RegionKind;
@@ -34,6 +36,13 @@ pub enum VfioError {
         "IOMMU region `{region}` is in the way of DMA, and this container cannot follow its translations"
     )]
     NoIommuSupport {
+        /// The region's name.
+        region: Box<str>,
+    },
+
+    /// The mapper does not follow discard managers.
+    #[error("RAM region `{region}` is there in part only, and this container cannot follow which part")]
+    NoDiscardSupport {
         /// The region's name.
         region: Box<str>,
     },
@@ -61,7 +70,8 @@ pub enum VfioError {
 ///   other devices can live without reaching them;
 /// - every range of any other kind.
 ///
-/// IOMMU regions are handed to [`DmaMapper::iommu_attach`] (rule X10).
+/// IOMMU regions are handed to [`DmaMapper::iommu_attach`] (rule X10), RAM with a discard manager to
+/// [`DmaMapper::ram_discard_attach`] (rule S11).
 ///
 /// The regions are kept alive for as long as they are mapped.
 ///
@@ -123,6 +133,12 @@ struct Mapped {
     range: FlatRange,
 }
 
+/// Who says what of a section is mapped. It stays the same for as long as the section is there.
+enum Guide {
+    Iommu,
+    Manager(Arc<dyn RamDiscardManager>),
+}
+
 impl<M: DmaMapper> VfioListener<M> {
     /// A listener of that name for one container, with pages of 4 KiB.
     pub fn new(name: &str, mapper: M) -> VfioListener<M> {
@@ -155,7 +171,7 @@ impl<M: DmaMapper> VfioListener<M> {
         &self.mapper
     }
 
-    /// What is mapped now, less what IOMMU regions translate; ascending.
+    /// What is mapped now, less what IOMMU regions translate and discard managers populate; ascending.
     pub fn mappings(&self) -> Vec<DmaMapping> {
         self.state
             .lock()
@@ -206,8 +222,23 @@ impl<M: DmaMapper> VfioListener<M> {
         })
     }
 
-    /// The addresses of an IOMMU region that a device may use, if any.
-    fn iommu_pages(&self, range: &FlatRange) -> Option<AddressRange> {
+    /// What says which parts of a section are mapped, and when.
+    fn guide(range: &FlatRange) -> Option<Guide> {
+        match range.region().kind() {
+            RegionKind::Iommu => Some(Guide::Iommu),
+            _ => range.region().ram_discard_manager().map(Guide::Manager),
+        }
+    }
+
+    fn attach(&self, section: &MemoryRegionSection<'_>, guide: &Guide) -> ListenerResult {
+        match guide {
+            Guide::Iommu => self.mapper.iommu_attach(section),
+            Guide::Manager(manager) => self.mapper.ram_discard_attach(section, manager),
+        }
+    }
+
+    /// The addresses of a guided section that a device may use, if any.
+    fn guided_pages(&self, range: &FlatRange) -> Option<AddressRange> {
         self.whole_pages(range.range())
             .filter(|_| self.is_reachable(range))
     }
@@ -257,8 +288,16 @@ impl<M: DmaMapper> VfioListener<M> {
 
     /// What was translated is unmapped with everything else in the range, of which 2^64 bytes are one too many
     /// for a `u64` (rule X9).
-    fn detach(&self, section: &MemoryRegionSection<'_>, pages: AddressRange) -> ListenerResult {
-        self.mapper.iommu_detach(section)?;
+    fn detach(
+        &self,
+        section: &MemoryRegionSection<'_>,
+        guide: &Guide,
+        pages: AddressRange,
+    ) -> ListenerResult {
+        match guide {
+            Guide::Iommu => self.mapper.iommu_detach(section)?,
+            Guide::Manager(_) => self.mapper.ram_discard_detach(section)?,
+        }
         let unmapped = match pages.size().to_u64() {
             Some(size) => self.mapper.dma_unmap(pages.start(), size),
             None => self
@@ -267,7 +306,7 @@ impl<M: DmaMapper> VfioListener<M> {
                 .and_then(|()| self.mapper.dma_unmap(1 << 63, 1 << 63)),
         };
         let Err(failure) = unmapped else { return Ok(()) };
-        if let Err(rollback) = self.mapper.iommu_attach(section) {
+        if let Err(rollback) = self.attach(section, guide) {
             let error = VfioError::NotRestored {
                 failure: failure.to_string().into(),
                 rollback: rollback.to_string().into(),
@@ -285,23 +324,27 @@ impl<M: DmaMapper> MemoryListener for VfioListener<M> {
     }
 
     fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        if let Some(guide) = Self::guide(section.range()) {
+            return match self.guided_pages(section.range()) {
+                Some(_) => self.attach(section, &guide),
+                None => Ok(()),
+            };
+        }
         match section.region().kind() {
             RegionKind::Ram | RegionKind::RamDevice => self.map(section.range()),
-            RegionKind::Iommu => match self.iommu_pages(section.range()) {
-                Some(_) => self.mapper.iommu_attach(section),
-                None => Ok(()),
-            },
             _ => Ok(()),
         }
     }
 
     fn region_del(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        if let Some(guide) = Self::guide(section.range()) {
+            return match self.guided_pages(section.range()) {
+                Some(pages) => self.detach(section, &guide, pages),
+                None => Ok(()),
+            };
+        }
         match section.region().kind() {
             RegionKind::Ram | RegionKind::RamDevice => self.unmap(section.range()),
-            RegionKind::Iommu => match self.iommu_pages(section.range()) {
-                Some(pages) => self.detach(section, pages),
-                None => Ok(()),
-            },
             _ => Ok(()),
         }
     }

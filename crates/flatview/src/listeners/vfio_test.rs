@@ -35,6 +35,17 @@ impl DmaMapper for Container {
     fn iommu_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
         self.attempt(format!("detach {}", section.region().name()))
     }
+    fn ram_discard_attach(
+        &self,
+        section: &MemoryRegionSection<'_>,
+        manager: &Arc<dyn RamDiscardManager>,
+    ) -> Result<(), ListenerError> {
+        let (name, granularity) = (section.region().name(), manager.min_granularity());
+        self.attempt(format!("follow {name} by {granularity:#x}"))
+    }
+    fn ram_discard_detach(&self, section: &MemoryRegionSection<'_>) -> Result<(), ListenerError> {
+        self.attempt(format!("forget {}", section.region().name()))
+    }
 }
 
 struct Device {
@@ -419,4 +430,22 @@ fn a_page_has_a_power_of_two_of_bytes() {
             .unwrap_err();
         assert_eq!(refused, VfioError::BadPageSize { size });
     }
+}
+
+#[test]
+fn s11_ram_with_a_discard_manager_is_handed_over() {
+    let device = Device::new();
+    let vmem = device.machine.ram("vmem", 0x4000, 0x70_0000);
+    let manager = Arc::new(crate::PopulatedRanges::new(0x4000, 0x2000).unwrap());
+    vmem.set_ram_discard_manager(Some(manager)).unwrap();
+    assert_eq!(device.did_for(0x1_0000, &vmem), ["follow vmem by 0x2000"]);
+    assert_eq!(device.mapped(), [""; 0]);
+    device.machine.unmap(&vmem);
+    assert_eq!(device.did(), ["forget vmem", "unmap 0x10000+0x4000"]);
+    device.fail(&["follow"]);
+    let refused = device
+        .machine
+        .memory
+        .update(|tx| tx.add_subregion(&device.machine.system, 0, &vmem));
+    assert!(refused.is_err());
 }

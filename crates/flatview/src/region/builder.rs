@@ -6,7 +6,7 @@ use super::{Backing, DeviceOps, Owner, Region};
 use crate::access::MemoryRegionOps;
 use crate::address::Size;
 use crate::error::Error;
-use crate::iommu::IommuOps;
+use crate::iommu::{Iommu, IommuOps};
 use crate::memory::Memory;
 use crate::ram::RamBlock;
 use crate::tree::Attributes;
@@ -143,7 +143,7 @@ impl<'a> RegionBuilder<'a> {
 
     /// An IOMMU: accesses are translated and go on elsewhere (rule A15).
     pub fn iommu(self, size: impl Into<Size>, ops: Arc<dyn IommuOps>) -> Region {
-        self.make(size.into(), Backing::Iommu(ops))
+        self.make(size.into(), Backing::Iommu(Box::new(Iommu::new(ops))))
     }
 
     fn make(mut self, size: Size, backing: Backing) -> Region {

@@ -3,6 +3,7 @@
 mod builder;
 mod owner;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,10 @@ pub use owner::{Owner, OwnerKind, OwnerReference};
 
 use crate::access::{AccessRules, MemoryRegionOps};
 use crate::address::{AddressRange, Size};
+use crate::discard::RamDiscardManager;
 use crate::error::Error;
 use crate::ioeventfd::{EventNotifier, IoEventFd, signalled};
-use crate::iommu::IommuOps;
+use crate::iommu::{Iommu, IommuOps};
 use crate::memory::Shared;
 use crate::primitive::{ArcSlot, Mutex};
 use crate::ram::RamBlock;
@@ -64,6 +66,8 @@ pub(crate) struct Home {
     ///
     /// Dropping a handle must be possible anywhere, under the tree's lock too, so it cannot take that lock.
     dropped: Mutex<Vec<RegionId>>,
+    /// Few regions have one. Never dropped under the lock.
+    discard_managers: Mutex<HashMap<RegionId, Arc<dyn RamDiscardManager>>>,
 }
 
 impl Home {
@@ -71,16 +75,36 @@ impl Home {
         Home {
             memory,
             dropped: Mutex::new(Vec::new()),
+            discard_managers: Mutex::new(HashMap::new()),
         }
     }
 
     pub(crate) fn take_dropped(&self) -> Vec<RegionId> {
         std::mem::take(&mut self.dropped.lock())
     }
+
+    pub(crate) fn discard_manager(&self, region: RegionId) -> Option<Arc<dyn RamDiscardManager>> {
+        self.discard_managers.lock().get(&region).cloned()
+    }
+
+    /// What was there before is to be dropped where no lock is held.
+    pub(crate) fn set_discard_manager(
+        &self,
+        region: RegionId,
+        manager: Option<Arc<dyn RamDiscardManager>>,
+    ) -> Option<Arc<dyn RamDiscardManager>> {
+        let mut managers = self.discard_managers.lock();
+        match manager {
+            Some(manager) => managers.insert(region, manager),
+            None => managers.remove(&region),
+        }
+    }
 }
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
+        // Before the number can be given to another region.
+        drop(self.home.set_discard_manager(self.id, None));
         self.home.dropped.lock().push(self.id);
     }
 }
@@ -94,7 +118,7 @@ pub(crate) enum Backing {
     Mmio(DeviceOps),
     Reservation,
     Alias(Region),
-    Iommu(Arc<dyn IommuOps>),
+    Iommu(Box<Iommu>),
 }
 
 /// A device, and how it is accessed.
@@ -170,7 +194,12 @@ impl Region {
         std::ptr::eq(self.0.home.memory.as_ptr(), Arc::as_ptr(memory))
     }
 
-    pub(crate) fn downgrade(&self) -> WeakRegion {
+    pub(crate) fn home(&self) -> &Home {
+        &self.0.home
+    }
+
+    /// A handle that does not keep the region alive: for the device behind it.
+    pub fn downgrade(&self) -> WeakRegion {
         WeakRegion(Arc::downgrade(&self.0))
     }
 
@@ -313,7 +342,7 @@ impl Region {
     /// The translation behind an IOMMU region. Aliases are not followed.
     pub fn iommu_ops(&self) -> Option<&Arc<dyn IommuOps>> {
         match &self.0.backing {
-            Backing::Iommu(ops) => Some(ops),
+            Backing::Iommu(iommu) => Some(&iommu.ops),
             _ => None,
         }
     }
@@ -376,12 +405,13 @@ impl fmt::Debug for Region {
     }
 }
 
-/// A handle that does not keep its region alive.
+/// A handle that does not keep its [`Region`] alive.
 #[derive(Clone, Debug)]
-pub(crate) struct WeakRegion(Weak<RegionInner>);
+pub struct WeakRegion(Weak<RegionInner>);
 
 impl WeakRegion {
-    pub(crate) fn upgrade(&self) -> Option<Region> {
+    /// The region, unless it is gone.
+    pub fn upgrade(&self) -> Option<Region> {
         self.0.upgrade().map(Region)
     }
 }
