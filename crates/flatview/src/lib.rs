@@ -2,8 +2,9 @@
 //!
 //! A machine's memory map is a pile of layers: RAM, a PCI hole over it, firmware over that, a BAR that the
 //! guest moves about. This crate keeps the layers as they are, as a tree of regions with priorities, and
-//! works out what is really seen at each address. It tells accelerators what changed and answers look-ups from
-//! many threads while the map changes. The rules are those of QEMU 10.0; how it is done is not.
+//! works out what is really seen at each address. It carries accesses to the memory or the device that answers,
+//! from many threads while the map changes, tells accelerators what changed, and remembers which pages were
+//! written. The rules are those of QEMU 10.0; how it is done is not.
 //!
 //! # Words
 //!
@@ -21,7 +22,9 @@
 //! - A [`Transaction`] is a set of changes to the tree: all of them happen in one *commit*, or none.
 //! - A [`MemoryListener`] hears how the view of a space changes and keeps something else true to it: KVM's
 //!   slots, a vhost table, DMA mappings. The module `listeners` has some that are ready to use.
-//! - A [`Reader`] is one thread's fast way to look at a space.
+//! - A [`Reader`] is one thread's fast way to look at a space, and to read and write it.
+//! - A [`RamBlock`] is the memory behind RAM and ROM; a [`RamWindow`] is some of it, to load from and store to.
+//! - A [`DirtyBitmap`] says which pages were written since a client last asked.
 //! - A [`Receipt`] comes from a commit and tells when nobody uses any more what the commit replaced.
 //! - An [`Owner`] is the device or object that a region belongs to.
 //! - [`Memory`] holds all of this for one machine. There are no globals.
@@ -47,7 +50,7 @@
 //! use flatview::{Memory, RamBlock};
 //!
 //! let memory = Memory::new();
-//! let ram = |name, size| memory.region(name).ram(RamBlock::unbacked(size));
+//! let ram = |name, size| memory.region(name).ram(RamBlock::unbacked(size)); // no memory: only the map matters
 //! let (a, b) = (memory.region("A").container(0x8000), memory.region("B").container(0x4000));
 //! let (c, d, e) = (ram("C", 0x6000), ram("D", 0x1000), ram("E", 0x1000));
 //! let space = memory.create_address_space("example", &a)?;
@@ -92,6 +95,67 @@
 //! 5. The new views are published, one atomic store each. What they replace is retired; the [`Receipt`] tells
 //!    when it is gone.
 //!
+//! # The path of an access
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//!
+//! use flatview::{Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOpsMut, RamBlock, Size};
+//!
+//! /// A serial port that only prints.
+//! #[derive(Default)]
+//! struct Serial(String);
+//!
+//! impl MemoryRegionOpsMut for Serial {
+//!     fn read(&mut self, _: u64, _: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+//!         Ok(0)
+//!     }
+//!     fn write(&mut self, _: u64, _: u32, value: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+//!         self.0.push(char::from(value as u8));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let memory = Memory::new();
+//! let system = memory.region("system").container(Size::MAX);
+//! let ram = memory.region("ram").ram(RamBlock::anonymous(0x10_0000)?);
+//! let serial = Arc::new(Mutex::new(Serial::default()));
+//! let uart = memory.region("uart").io(8, serial.clone());
+//! let space = memory.create_address_space("cpu", &system)?;
+//! memory.update(|tx| {
+//!     tx.add_subregion(&system, 0, &ram)?;
+//!     tx.add_subregion(&system, 0x1000_0000, &uart)
+//! })?;
+//!
+//! let mut cpu = space.reader();
+//! let (little, attrs) = (Endianness::Little, MemTxAttrs::UNSPECIFIED);
+//! cpu.write(0x1000, b"Hi", attrs)?;
+//! for address in 0x1000..0x1002 {
+//!     let letter: u8 = cpu.load(address, little, attrs)?;
+//!     cpu.store(0x1000_0000, letter, little, attrs)?;
+//! }
+//! assert_eq!(serial.lock().unwrap().0, "Hi");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! 1. [`Reader::load`] and [`Reader::store`] ask by one atomic load whether the view that is held is still the
+//!    current one, and whether the page of the address is remembered as memory. If so they load or store right
+//!    there; a store then marks its page as dirty, if somebody logs. Nothing else happens.
+//! 2. Otherwise the range is [found](Reader::find): see below. The whole access sees that one view.
+//! 3. Memory is copied, range by range. What is seen through anything readonly is not written: see
+//!    [accesses](Reader#accesses). What was found is remembered.
+//! 4. At a device the re-entrancy guard asks first: a device that this thread is already in is not entered. Then
+//!    the device's [rules](AccessRules) say whether the access is [valid](AccessRules::valid). A write that an
+//!    [ioeventfd](Transaction::add_eventfd) waits for signals it. Everything else reaches the
+//!    [device](MemoryRegionOps) in the pieces that it [implements](AccessRules::implemented), in its byte order.
+//!    No lock of the library is held.
+//! 5. At an IOMMU region the access is [translated](IommuOps), for as far as the translation goes, and goes on in
+//!    the address space that it leads to, in the view that is current there.
+//! 6. Where nobody answers, reads find zeros and fail.
+//!
+//! [`AddressSpace`] has the same calls without a memory of what was found before. [`AddressSpace::map`] gives a
+//! device the memory itself for the length of a transfer, [`MemoryRegionCache`] for as long as it likes.
+//!
 //! # The path of a look-up
 //!
 //! 1. [`AddressSpace::reader`] gives a thread its [`Reader`].
@@ -110,13 +174,10 @@
 //!
 //! # What is not there yet
 //!
-//! - Accesses: [`MemoryRegionOps`], [`AccessRules`] and [`IommuOps`] are what regions carry already; nothing
-//!   calls them.
-//! - Dirty bitmaps: who logs what is tracked and listeners are asked; nothing is stored.
 //! - Accelerators, a machine, a command line.
 //!
 //! `docs/unsupported.md` in the repository is the whole list; `docs/guide` leads from an empty file to
-//! hot-unplug; `docs/qemu.md` has each function of QEMU's `memory.h` and what does its job here;
+//! a guest that prints; `docs/qemu.md` has each function of QEMU's `memory.h` and what does its job here;
 //! `docs/architecture.md` says how it is made.
 //!
 //! # Rules

@@ -291,8 +291,9 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Lets writes to `size` bytes at `offset` be collected and delivered later (rule J2). Accesses to the
-    /// region flush what was collected first.
+    /// Lets writes to `size` bytes at `offset` be collected and delivered later (rule J2), and marks
+    /// the region: accesses to it are to come after what was collected. Who delivers is told at
+    /// [`Memory::drain_coalesced`](crate::Memory::drain_coalesced).
     ///
     /// # Errors
     ///
@@ -344,8 +345,8 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Says whether accesses to a region must deliver collected writes first (rule J4). A region with
-    /// coalesced ranges of its own keeps the mark.
+    /// Says whether accesses to a region are to come after what was collected (rule J4): a mark for whoever
+    /// [delivers](crate::Memory::drain_coalesced). A region with coalesced ranges of its own keeps it.
     ///
     /// # Errors
     ///

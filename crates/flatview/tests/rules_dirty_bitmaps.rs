@@ -62,7 +62,7 @@ fn every_write_marks_its_pages() {
             &|| board.space.fill(62 * PAGE, 1, 4 * PAGE as usize, ATTRS).unwrap(),
             &[62, 63, 64, 65],
         ),
-        (&|| board.space.write_rom(9 * PAGE, &[1]), &[9]),
+        (&|| assert_eq!(board.space.write_rom(9 * PAGE, &[1]), 1), &[9]),
         (&|| window.store(0, 1_u64).unwrap(), &[1]),
         (&|| window.write(127 * PAGE - 1, &[1; 2]).unwrap(), &[127, 128]),
         (&|| window.mark_dirty(0, 0).unwrap(), &[]),

@@ -240,7 +240,11 @@ fn a_loader_writes_rom() {
     board.map(&board.system, 0x20, &board.memory.region("rom").rom(block(0x10)));
     board.map(&board.system, 0x40, &flash);
     let image: Vec<u8> = (0x80..0xd0).collect();
-    board.space.write_rom(0, &image);
+    assert_eq!(
+        board.space.write_rom(0, &image),
+        0x30,
+        "the device and the hole are skipped"
+    );
     assert_eq!(read::<4>(&board.space, 0).0, [0x80, 0x81, 0x82, 0x83]);
     assert_eq!(read::<4>(&board.space, 0x20).0, [0xa0, 0xa1, 0xa2, 0xa3]);
     assert_eq!(read::<4>(&board.space, 0x40).0, [0xc0, 0xc1, 0xc2, 0xc3]);

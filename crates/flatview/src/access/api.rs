@@ -161,9 +161,9 @@ macro_rules! accesses {
         }
 
         /// Copies into RAM, ROM and ROM devices in romd mode, and skips everything else: for loaders and debuggers
-        /// (rule L9). Nothing tells what was skipped.
-        pub fn write_rom($self: $receiver, address: u64, bytes: &[u8]) {
-            $look.load_image(address, bytes);
+        /// (rule L9). Returns how many bytes were not skipped.
+        pub fn write_rom($self: $receiver, address: u64, bytes: &[u8]) -> usize {
+            $look.load_image(address, bytes)
         }
 
         /// Whether a copy of `len` bytes would reach somebody who takes it, everywhere (rule L16). Devices are asked

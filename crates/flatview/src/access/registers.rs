@@ -104,6 +104,9 @@ struct Touched {
 }
 
 /// What a device does when its registers are accessed. Registers have the numbers of their places in the list.
+///
+/// All of it happens under the lock of the [`RegisterMap`], so none of it does DMA: see
+/// [`MemoryRegionOps`](MemoryRegionOps#devices-that-do-dma). It notes what is to be done, for a thread of the device.
 pub trait RegisterHandler: Send {
     /// A register is about to be read. Returns what it is: `value`, unless the device knows better.
     fn pre_read(&mut self, _register: usize, value: u64) -> u64 {

@@ -392,12 +392,17 @@ pub(crate) trait Transfer: Look + Sized {
         })
     }
 
-    fn load_image(&mut self, address: u64, buffer: &[u8]) {
+    /// Returns how many bytes were memory.
+    fn load_image(&mut self, address: u64, buffer: &[u8]) -> usize {
         let attrs = MemTxAttrs::UNSPECIFIED;
+        let mut written = 0;
         // What is no memory is skipped (rule L9).
         let _ = self.each(address, buffer.len(), Intent::Load, attrs, |step, part| {
-            write_step(step, part, part.of(buffer), attrs)
+            let result = write_step(step, part, part.of(buffer), attrs);
+            written += if result.is_empty() { part.len } else { 0 };
+            result
         });
+        written
     }
 
     fn fill_bytes(

@@ -448,7 +448,7 @@ pub struct RegionState {
     pub ioeventfds: Vec<IoEventFd>,
     /// The parts whose writes may be coalesced, as offsets in the region, in the order they were added.
     pub coalesced: Vec<AddressRange>,
-    /// Whether an access to it must flush coalesced writes first (rule J4).
+    /// Whether accesses to it are to come after writes that were collected (rule J4): a mark.
     pub flush_coalesced: bool,
 }
 
