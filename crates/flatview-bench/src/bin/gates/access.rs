@@ -1,10 +1,11 @@
 //! What accesses cost: words of memory, devices, copies, dirty logs, preallocation.
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use flatview::{
-    AddressRange, AddressSpace, DirtyBitmap, DirtyClients, Endianness, MemTxAttrs, Memory, RamBlock, Reader,
-    Region, Size,
+    AddressRange, AddressSpace, DirtyBitmap, DirtyClients, Endianness, MemTxAttrs, Memory, Prealloc,
+    RamBlock, Reader, Region, Size,
 };
 use flatview_bench::addresses::{Pattern, sequential, throughput};
 use flatview_bench::measure::{Cost, repeat};
@@ -12,7 +13,7 @@ use flatview_bench::peers::{VmDevice, VmMemory};
 use flatview_bench::scenes::{BANK_SIZE, Others, Windows};
 
 use crate::lookups::{look, looked_up};
-use crate::table::{Gates, Result, US, exactly, ratio};
+use crate::table::{Gates, MS, Result, US, exactly, ratio};
 
 const ATTRS: MemTxAttrs = MemTxAttrs::UNSPECIFIED;
 const MIB: u64 = 1 << 20;
@@ -270,6 +271,39 @@ pub(crate) fn dirty(gates: &mut Gates) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn prealloc(_gates: &mut Gates) -> Result<()> {
+pub(crate) fn prealloc(gates: &mut Gates) -> Result<()> {
+    const GROUP: &str = "prealloc";
+    const SIZE: u64 = 4 << 30;
+    let rounds = (gates.budget.as_millis() / 50).clamp(2, 8);
+    for (name, huge_pages) in [("huge pages", true), ("4 KiB pages", false)] {
+        let mut costs = [Vec::new(), Vec::new()];
+        let make = |threads| -> Result<f64> {
+            let builder = RamBlock::builder(SIZE).huge_pages(huge_pages);
+            let begin = Instant::now();
+            let block = builder.prealloc(Prealloc::new(threads)).anonymous()?;
+            let spent = begin.elapsed().as_nanos() as f64;
+            drop(block);
+            Ok(spent)
+        };
+        // What the host has never given before costs more than all the rest.
+        make(2)?;
+        for round in 0..rounds {
+            for turn in 0..2 {
+                let threads = 1 + (usize::try_from(round)? + turn) % 2;
+                costs[threads - 1].push(make(threads)?);
+            }
+        }
+        let [one, two] = costs.map(Cost::of);
+        gates
+            .add(
+                GROUP,
+                format!("4 GiB, {name}, 2 threads: 1"),
+                "x",
+                ratio(one, two),
+            )
+            .beside("1 thread, ms", one.least / MS)
+            .beside("2 threads, ms", two.least / MS)
+            .at_least(1.7);
+    }
     Ok(())
 }
