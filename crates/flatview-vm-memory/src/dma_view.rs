@@ -106,7 +106,7 @@ impl DmaView {
                 return slice_of(block, offset, usize::try_from(left).ok()?);
             }
             let ops = region.iommu_ops()?;
-            let beyond = iommu::translate(&**ops, offset, access, self.attrs)?;
+            let beyond = iommu::translate(ops, offset, access, self.attrs)?;
             left = left.min(beyond.size);
             address = beyond.address;
             view = match beyond.target == self.space {

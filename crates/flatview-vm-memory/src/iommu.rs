@@ -1,37 +1,42 @@
 //! The way of an access through IOMMU regions.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use flatview::{AddressSpace, FlatView, IommuAccess, IommuOps, MemTxAttrs, ViewRef};
 use vm_memory::Permissions;
 
-/// How many IOMMUs may lie on the way of one access, and how many translations may be in the middle of one another: an
-/// IOMMU whose page tables lie behind itself would never come to an end.
+/// How many IOMMUs may lie on the way of one access, and how many translations may be in the middle of one another.
 pub(crate) const MAX_IOMMUS: usize = 16;
 
 thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// The IOMMUs that this thread is asking, by address; 0 for none.
+    static ASKED: [Cell<usize>; MAX_IOMMUS] = const { [const { Cell::new(0) }; MAX_IOMMUS] };
 }
 
-/// As long as it lives, this thread is in the middle of a translation.
-struct Nested;
+/// As long as it lives, this thread is asking an IOMMU.
+///
+/// One whose page tables lie behind itself would never come to an end: it is not asked again meanwhile, as the core
+/// does not either.
+struct Asking(usize);
 
-impl Nested {
-    fn enter() -> Option<Nested> {
-        DEPTH.with(|depth| {
-            if depth.get() == MAX_IOMMUS {
+impl Asking {
+    fn enter(ops: &Arc<dyn IommuOps>) -> Option<Asking> {
+        let key = Arc::as_ptr(ops).addr();
+        ASKED.with(|asked| {
+            if asked.iter().any(|other| other.get() == key) {
                 return None;
             }
-            depth.set(depth.get() + 1);
-            Some(Nested)
+            let place = asked.iter().position(|other| other.get() == 0)?;
+            asked[place].set(key);
+            Some(Asking(place))
         })
     }
 }
 
-impl Drop for Nested {
+impl Drop for Asking {
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        ASKED.with(|asked| asked[self.0].set(0));
     }
 }
 
@@ -44,7 +49,7 @@ pub(crate) struct Beyond {
 
 /// The translation of `offset` in an IOMMU region (rule O2). `None` if the access is not permitted.
 pub(crate) fn translate(
-    ops: &dyn IommuOps,
+    ops: &Arc<dyn IommuOps>,
     offset: u64,
     access: Permissions,
     attrs: MemTxAttrs,
@@ -55,9 +60,9 @@ pub(crate) fn translate(
         Permissions::Write => IommuAccess::WRITE,
         Permissions::ReadWrite => IommuAccess::READ | IommuAccess::WRITE,
     };
-    let nested = Nested::enter()?;
+    let asking = Asking::enter(ops)?;
     let entry = ops.translate(offset, wanted, ops.attrs_to_index(attrs));
-    drop(nested);
+    drop(asking);
     let mask = entry.address_mask;
     Some(Beyond {
         target: entry.target.filter(|_| entry.permission.contains(wanted))?,
