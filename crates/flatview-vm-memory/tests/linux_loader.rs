@@ -1,5 +1,9 @@
 //! `linux-loader` loads kernels into a memory with holes, ROM and seams.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod board;
 

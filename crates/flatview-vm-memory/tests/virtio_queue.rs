@@ -1,5 +1,9 @@
 //! `virtio-queue` on a split, overlapping memory: it pops chains from and completes them in windows onto RAM.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod board;
 
