@@ -65,7 +65,7 @@ impl Bitmap for BlockBitmapSlice<'_> {
     /// Bytes that the block does not have are not marked; nobody can have written them.
     #[inline]
     fn mark_dirty(&self, offset: usize, len: usize) {
-        let _ = self.block.mark_dirty(self.at(offset), len as u64);
+        self.block.mark_dirty(self.at(offset), len as u64);
     }
 
     /// Whether the page is dirty for one of those who log now.

@@ -104,22 +104,12 @@ impl RamBlock {
     }
 
     /// Marks `size` bytes from `offset` on as written, for whoever logs: after they were written by other ways than
-    /// an access. Costs one load if nobody logs.
-    ///
-    /// # Errors
-    ///
-    /// [`OutsideWindow`] if there is no memory at one of them.
+    /// an access. Nothing is marked if there is no memory at one of them. Costs one load if nobody logs.
     #[inline]
-    pub fn mark_dirty(&self, offset: u64, size: u64) -> Result<(), OutsideWindow> {
-        if self.inner().span(offset, size).is_none() {
-            return Err(OutsideWindow {
-                offset,
-                size,
-                window_size: self.inner().mapped,
-            });
+    pub fn mark_dirty(&self, offset: u64, size: u64) {
+        if self.inner().span(offset, size).is_some() {
+            self.inner().log.written(offset, size);
         }
-        self.inner().log.written(offset, size);
-        Ok(())
     }
 }
 
