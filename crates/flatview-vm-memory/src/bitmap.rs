@@ -45,11 +45,13 @@ pub struct BlockBitmapSlice<'a> {
 }
 
 impl<'a> BlockBitmapSlice<'a> {
+    #[inline]
     pub(crate) fn new(block: &'a RamBlock, offset: u64) -> BlockBitmapSlice<'a> {
         BlockBitmapSlice { block, offset }
     }
 
     /// What lies beyond 2^64 is beyond every block.
+    #[inline]
     fn at(&self, offset: usize) -> u64 {
         self.offset.saturating_add(offset as u64)
     }
@@ -74,6 +76,7 @@ impl Bitmap for BlockBitmapSlice<'_> {
         byte.is_some_and(|byte| self.block.is_dirty(byte, self.block.logged_by()))
     }
 
+    #[inline]
     fn slice_at(&self, offset: usize) -> Self {
         BlockBitmapSlice::new(self.block, self.at(offset))
     }

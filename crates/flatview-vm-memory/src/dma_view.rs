@@ -28,7 +28,7 @@ use crate::slice::slice_of;
 ///
 /// While it lives the view is in use, and so are the views of the targets that it was led to, each from the first time
 /// on: receipts wait for it. So a device takes one for a batch of requests, and drops it before it waits for the next.
-/// Making one costs some nanoseconds, however many ranges there are.
+/// Making one costs about a hundred nanoseconds, however many ranges there are.
 ///
 /// ```
 /// use flatview::{MemTxAttrs, Memory, RamBlock, Size};
@@ -83,6 +83,7 @@ impl DmaView {
     }
 
     /// The memory at `address` for this access, up to `len` bytes of it, through any IOMMUs. `None` is a refusal.
+    #[inline]
     fn piece(
         &self,
         address: u64,
@@ -146,6 +147,7 @@ struct DmaSlices<'a> {
 }
 
 impl<'a> DmaSlices<'a> {
+    #[inline]
     fn new(dma: &'a DmaView, address: GuestAddress, left: usize, access: Permissions) -> DmaSlices<'a> {
         DmaSlices {
             dma,
@@ -159,6 +161,7 @@ impl<'a> DmaSlices<'a> {
 impl<'a> Iterator for DmaSlices<'a> {
     type Item = Result<VolatileSlice<'a, BlockBitmapSlice<'a>>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;

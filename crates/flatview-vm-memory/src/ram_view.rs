@@ -72,6 +72,7 @@ impl GuestMemoryBackend for RamView {
         self.ranges.len()
     }
 
+    #[inline]
     fn find_region(&self, addr: GuestAddress) -> Option<&RamRange> {
         let after = self.ranges.partition_point(|range| range.start <= addr.0);
         let range = self.ranges.get(after.checked_sub(1)?)?;
@@ -148,14 +149,17 @@ pub(crate) fn within(block: &RamBlock, offset: u64, len: u64) -> Option<u64> {
 impl GuestMemoryRegion for RamRange {
     type B = BlockBitmap;
 
+    #[inline]
     fn len(&self) -> GuestUsize {
         self.window.size()
     }
 
+    #[inline]
     fn start_addr(&self) -> GuestAddress {
         GuestAddress(self.start)
     }
 
+    #[inline]
     fn bitmap(&self) -> BS<'_, BlockBitmap> {
         BlockBitmapSlice::new(self.window.block(), self.window.offset_in_block())
     }
@@ -165,6 +169,7 @@ impl GuestMemoryRegion for RamRange {
         Ok(byte.ptr_guard_mut().as_ptr())
     }
 
+    #[inline]
     fn get_slice(
         &self,
         offset: MemoryRegionAddress,
@@ -175,6 +180,7 @@ impl GuestMemoryRegion for RamRange {
 }
 
 impl RamRange {
+    #[inline]
     fn slice(&self, offset: u64, count: usize) -> Result<VolatileSlice<'_, BlockBitmapSlice<'_>>> {
         let left = self.window.size().checked_sub(offset);
         if left.is_none_or(|left| count as u64 > left) {
