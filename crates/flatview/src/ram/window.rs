@@ -108,6 +108,23 @@ impl RamBlock {
             block: self.clone(),
         })
     }
+
+    /// Where `size` bytes from `offset` on are in this process; `None` if there is no memory at one of them. For
+    /// adapters whose slices borrow the block where a [`window`](Self::window) would clone it. Whoever writes there
+    /// [marks](Self::mark_dirty) what was written.
+    #[inline]
+    pub fn host_ptr(&self, offset: u64, size: u64) -> Option<NonNull<u8>> {
+        self.inner().span(offset, size)
+    }
+
+    /// Marks `size` bytes from `offset` on as written, for whoever logs: after they were written by other ways than
+    /// an access. Nothing is marked if there is no memory at one of them. Costs one load if nobody logs.
+    #[inline]
+    pub fn mark_dirty(&self, offset: u64, size: u64) {
+        if self.inner().span(offset, size).is_some() {
+            self.inner().log.written(offset, size);
+        }
+    }
 }
 
 impl RamBlockInner {

@@ -4,6 +4,7 @@
 mod access;
 mod changes;
 mod footprint;
+mod interop;
 mod lookups;
 mod readers;
 mod table;
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
             "--quick" => gates.budget /= 8,
             "--help" => {
                 println!(
-                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc]"
+                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop]"
                 );
                 return Ok(());
             }
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
         }
     }
     type Group = fn(&mut Gates) -> Result<()>;
-    let groups: [(&str, Group); 12] = [
+    let groups: [(&str, Group); 13] = [
         ("footprint", footprint::footprint),
         ("commit", changes::commit),
         ("build", changes::build),
@@ -52,6 +53,7 @@ fn main() -> Result<()> {
         ("bulk", access::bulk),
         ("dirty", access::dirty),
         ("prealloc", access::prealloc),
+        ("interop", interop::interop),
     ];
     for (group, measure) in groups {
         if gates.wants(group) {
