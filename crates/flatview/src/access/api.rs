@@ -1,7 +1,8 @@
 //! Loads, stores and copies, as [`Reader`] and [`AddressSpace`] offer them.
 
+use super::answer::{Intent, Look, device};
 use super::dispatch::Device;
-use super::transfer::{Intent, Look, Transfer, device, ok};
+use super::transfer::{Transfer, ok};
 use super::{Endianness, MemTxAttrs, MemTxError};
 use crate::ram::{AtomicOp, Word};
 use crate::reader::Reader;

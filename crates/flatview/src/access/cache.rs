@@ -1,7 +1,9 @@
 //! A window onto an address space that is found once and looked at often.
 
+use super::answer::Intent;
 use super::api::in_order;
-use super::transfer::{Intent, Transfer, ok, resolve_here};
+use super::transfer::{Transfer, ok};
+use super::walk::resolve_here;
 use super::{Endianness, MemTxAttrs, MemTxError};
 use crate::publish::Hold;
 use crate::ram::{RamWindow, Word};

@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::MemTxAttrs;
 use super::MemTxError;
-use super::transfer::{Intent, Transfer, resolve};
+use super::answer::Intent;
+use super::transfer::Transfer;
+use super::walk::resolve;
 use crate::primitive::Mutex;
 use crate::ram::{RamBlock, RamWindow};
 use crate::space::{AddressSpace, ViewRef};

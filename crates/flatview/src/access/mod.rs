@@ -2,6 +2,7 @@
 //!
 //! The names are QEMU's (`MemTxAttrs`, `MemTxResult`, `MemoryRegionOps`); rules K3 to K18.
 
+mod answer;
 mod api;
 mod cache;
 mod dispatch;
@@ -9,12 +10,14 @@ mod guard;
 mod map;
 mod registers;
 mod transfer;
+mod walk;
 
 use core::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bitflags::bitflags;
 
+pub(crate) use answer::{Answer, Intent, Look, answer};
 pub use cache::MemoryRegionCache;
 pub use guard::Engagement;
 pub(crate) use guard::Engaging;
@@ -22,7 +25,7 @@ pub(crate) use guard::is_engaged;
 pub(crate) use map::Bounce;
 pub use map::{MapError, Mapping};
 pub use registers::{RegisterError, RegisterHandler, RegisterInfo, RegisterMap};
-pub(crate) use transfer::{Answer, Intent, Look, MAX_IOMMUS, answer};
+pub(crate) use walk::MAX_IOMMUS;
 
 /// Who makes an access, and how (rule K16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -113,6 +116,22 @@ pub struct AccessRules {
     pub implemented: AccessSizes,
     /// The device's byte order.
     pub endianness: Endianness,
+}
+
+impl AccessRules {
+    /// Every access of up to 8 bytes, as it comes.
+    pub const fn any(endianness: Endianness) -> AccessRules {
+        let any = AccessSizes {
+            min: 1,
+            max: 8,
+            unaligned: true,
+        };
+        AccessRules {
+            valid: Some(any),
+            implemented: any,
+            endianness,
+        }
+    }
 }
 
 impl Default for AccessRules {
@@ -274,15 +293,6 @@ impl MemoryRegionOps for UnassignedIo {
     }
 
     fn access_rules(&self) -> AccessRules {
-        let any = AccessSizes {
-            min: 1,
-            max: 8,
-            unaligned: true,
-        };
-        AccessRules {
-            valid: Some(any),
-            implemented: any,
-            ..AccessRules::default()
-        }
+        AccessRules::any(Endianness::Little)
     }
 }

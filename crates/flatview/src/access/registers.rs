@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
-use super::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
+use super::{AccessRules, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
 
 /// What is written down of a register (QEMU's `RegisterAccessInfo`). Masks have a bit for each bit of the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,16 +301,7 @@ impl<H: RegisterHandler> MemoryRegionOps for RegisterMap<H> {
     }
 
     fn access_rules(&self) -> AccessRules {
-        let any = AccessSizes {
-            min: 1,
-            max: 8,
-            unaligned: true,
-        };
-        AccessRules {
-            valid: Some(any),
-            implemented: any,
-            endianness: self.endianness,
-        }
+        AccessRules::any(self.endianness)
     }
 }
 

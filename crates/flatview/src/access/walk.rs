@@ -1,0 +1,246 @@
+//! From the addresses of an access to pieces of memory and words of devices, through IOMMUs.
+
+use super::answer::{Answer, Intent, Look, answer, gap};
+use super::dispatch::{Device, MAX_SIZE};
+use super::{MemTxAttrs, MemTxError};
+use crate::iommu::{self, IommuAccess, IommuOps};
+use crate::ram::{RamBlock, RamWindow};
+use crate::region::{Backing, Region};
+use crate::space::ViewRef;
+use crate::view::FlatView;
+
+/// How many IOMMUs may lie on the way of one access (rule O3 has no limit, and no end).
+pub(crate) const MAX_IOMMUS: usize = 16;
+
+/// One piece of a transfer.
+pub(crate) enum Step<'a> {
+    /// Memory, from this byte of the block on.
+    Direct { block: &'a RamBlock, offset: u64 },
+    /// Memory that is accessed as a word of the step's size.
+    Exact { block: &'a RamBlock, offset: u64 },
+    /// A device, accessed with the step's size.
+    Device { device: Device<'a>, offset: u64 },
+    /// Nobody, or nobody who may be accessed so.
+    Nothing(MemTxError),
+}
+
+/// What a step is done to: which bytes of the transfer.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) done: usize,
+    pub(crate) len: usize,
+}
+
+impl Part {
+    /// The part of a buffer for the whole transfer.
+    pub(super) fn of(self, buffer: &[u8]) -> &[u8] {
+        &buffer[self.done..self.done + self.len]
+    }
+
+    pub(super) fn of_mut(self, buffer: &mut [u8]) -> &mut [u8] {
+        &mut buffer[self.done..self.done + self.len]
+    }
+
+    /// Steps to devices are words.
+    pub(super) fn size(self) -> u8 {
+        u8::try_from(self.len).unwrap_or(MAX_SIZE)
+    }
+}
+
+/// One transfer of many bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub(super) address: u64,
+    pub(super) part: Part,
+    pub(super) intent: Intent,
+    pub(super) attrs: MemTxAttrs,
+    pub(super) iommus: usize,
+}
+
+impl Run {
+    /// Does `step` for each piece, in ascending order, also after errors (rule L1). Addresses wrap at 2^64.
+    pub(super) fn each(
+        mut self,
+        look: &mut impl Look,
+        step: &mut dyn FnMut(Step<'_>, Part) -> MemTxError,
+    ) -> MemTxError {
+        let mut result = MemTxError::empty();
+        let end = self.part.done + self.part.len;
+        while self.part.done < end {
+            self.part.len = end - self.part.done;
+            let (len, error) = self.first(look, step);
+            result |= error;
+            self.part.done += len;
+            self.address = self.address.wrapping_add(len as u64);
+        }
+        result
+    }
+
+    /// Does the first piece. Returns how long it was.
+    fn first(
+        self,
+        look: &mut impl Look,
+        step: &mut dyn FnMut(Step<'_>, Part) -> MemTxError,
+    ) -> (usize, MemTxError) {
+        let len = self.part.len;
+        let clip = |left: u64| usize::try_from(left).map_or(len, |left| left.min(len));
+        // Rule K17.
+        let nobody = Step::Nothing(match self.attrs.memory {
+            true => MemTxError::ACCESS_ERROR,
+            false => MemTxError::DECODE_ERROR,
+        });
+        let mut finish = |len, what: Step<'_>| (len, step(what, Part { len, ..self.part }));
+        let Some(range) = look.look(self.address) else {
+            let left = gap(look.looked_at(), self.address);
+            return finish(clip(left), nobody);
+        };
+        match answer(range, self.address, self.intent, self.attrs) {
+            Answer::Direct { block, offset, left } => finish(clip(left), Step::Direct { block, offset }),
+            Answer::Exact { block, offset, left } => {
+                let len = clip(left).min(MAX_SIZE.into());
+                finish(1 << len.ilog2(), Step::Exact { block, offset })
+            }
+            // Not cut at the end of the range (rule K22).
+            Answer::Device { device, offset } => {
+                let len = device.device.rules.copy_size(offset, len);
+                match self.attrs.memory {
+                    true => finish(len.into(), nobody),
+                    false => finish(len.into(), Step::Device { device, offset }),
+                }
+            }
+            // RAM that refuses is RAM.
+            Answer::Nothing { left } => match range.region().backing() {
+                Backing::Ram(_) | Backing::RamDevice(_) => {
+                    finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR))
+                }
+                _ => finish(clip(left), nobody),
+            },
+            Answer::Iommu {
+                ops,
+                region,
+                offset,
+                left,
+            } => {
+                let (address, left, target) = match self.translate(ops, region, offset) {
+                    Ok((address, size, target)) => (address, size.min(left), target),
+                    Err(size) => return finish(clip(size.min(left)), nobody),
+                };
+                let len = clip(left);
+                let beyond = Run {
+                    address,
+                    part: Part { len, ..self.part },
+                    iommus: self.iommus + 1,
+                    ..self
+                };
+                (len, beyond.each(&mut &*target, step))
+            }
+        }
+    }
+
+    /// Where an access to an IOMMU goes on, and for how many bytes; or for how many bytes it does not (rule O2).
+    fn translate(self, ops: &dyn IommuOps, region: &Region, offset: u64) -> Result<(u64, u64, ViewRef), u64> {
+        let wanted = match self.intent {
+            Intent::Read => IommuAccess::READ,
+            Intent::Write | Intent::Load => IommuAccess::WRITE,
+        };
+        let entry = match self.iommus {
+            MAX_IOMMUS.. => None,
+            _ => iommu::translate(ops, region, offset, wanted, ops.attrs_to_index(self.attrs)),
+        };
+        let Some(entry) = entry else {
+            return Err(u64::MAX);
+        };
+        let mask = entry.address_mask;
+        let size = (mask - (offset & mask)).saturating_add(1);
+        match entry.target {
+            Some(target) if entry.permission.contains(wanted) => Ok((
+                (entry.translated_address & !mask) | (offset & mask),
+                size,
+                target.view(),
+            )),
+            _ => Err(size),
+        }
+    }
+}
+
+/// Where an access goes on behind all IOMMUs, and for how many of its bytes one translation of each holds: in another
+/// view, or in the same if there is none. `None` if it is refused.
+pub(super) fn beyond_iommus(
+    look: &mut impl Look,
+    mut address: u64,
+    mut size: u64,
+    intent: Intent,
+    attrs: MemTxAttrs,
+) -> Option<(Option<ViewRef>, u64, u64)> {
+    let mut beyond: Option<ViewRef> = None;
+    for iommus in 0..=MAX_IOMMUS {
+        let range = match &beyond {
+            None => look.look(address)?,
+            Some(view) => view.find(address)?,
+        };
+        let Answer::Iommu {
+            ops,
+            region,
+            offset,
+            left,
+        } = answer(range, address, intent, attrs)
+        else {
+            return Some((beyond, address, size));
+        };
+        let run = Run {
+            address,
+            part: Part { done: 0, len: 0 },
+            intent,
+            attrs,
+            iommus,
+        };
+        let (next, reach, target) = run.translate(ops, region, offset).ok()?;
+        size = size.min(left).min(reach);
+        (address, beyond) = (next, Some(target));
+    }
+    None
+}
+
+/// The memory that begins at `address`, up to `size` bytes, and the view it was found in: the given one, or one
+/// behind IOMMUs. `None` if it is not memory for that intent.
+pub(super) fn resolve(
+    view: ViewRef,
+    address: u64,
+    size: u64,
+    intent: Intent,
+    attrs: MemTxAttrs,
+) -> Option<(ViewRef, RamWindow)> {
+    let (beyond, address, size) = beyond_iommus(&mut &*view, address, size, intent, attrs)?;
+    let view = beyond.unwrap_or(view);
+    let window = resolve_here(&view, address, size, intent, attrs)?;
+    Some((view, window))
+}
+
+/// As [`resolve`], without IOMMUs: across ranges, as long as one continues the other (rule N1).
+pub(crate) fn resolve_here(
+    view: &FlatView,
+    address: u64,
+    size: u64,
+    intent: Intent,
+    attrs: MemTxAttrs,
+) -> Option<RamWindow> {
+    let mut found: Option<(&RamBlock, u64, u64)> = None;
+    while found.is_none_or(|(_, _, len)| len < size) {
+        let at = found.map_or(Some(address), |(_, _, len)| address.checked_add(len));
+        let Some((range, at)) = at.and_then(|at| Some((view.find(at)?, at))) else {
+            break;
+        };
+        let Answer::Direct { block, offset, left } = answer(range, at, intent, attrs) else {
+            break;
+        };
+        found = match found {
+            None => Some((block, offset, left)),
+            Some((first, start, len)) if first == block && start + len == offset => {
+                Some((first, start, len + left))
+            }
+            Some(_) => break,
+        };
+    }
+    let (block, offset, len) = found?;
+    block.window(offset, len.min(size))
+}
