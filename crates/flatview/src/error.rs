@@ -245,3 +245,10 @@ impl Error {
         Error::Other(reason.into())
     }
 }
+
+/// Memory that cannot be had is a reason to give a transaction up, or a set-up.
+impl From<crate::RamError> for Error {
+    fn from(reason: crate::RamError) -> Error {
+        Error::other(reason)
+    }
+}
