@@ -28,8 +28,8 @@ use crate::space::AddressSpace;
 use crate::view::{FlatRange, FlatView};
 
 /// How many ranges a reader remembers, 24 bytes each.
-const HITS: usize = 1024;
-/// How many pages of memory, 32 bytes each.
+const HITS: usize = 2048;
+/// How many pages of memory, 40 bytes each.
 const RAM_HITS: usize = 256;
 /// Up to this many places that were used are forgotten one by one.
 const FEW: usize = 64;
@@ -132,11 +132,11 @@ impl<T: Copy, const N: usize> Places<T, N> {
 
     #[inline]
     fn get(&self, address: u64) -> &T {
-        &self.entries[place(address) % N]
+        &self.entries[place(address, N.ilog2()) % N]
     }
 
     fn set(&mut self, address: u64, entry: T) {
-        let place = place(address) % N;
+        let place = place(address, N.ilog2()) % N;
         self.entries[place] = entry;
         // Too many count as all.
         if self.used.len() < FEW {
@@ -171,13 +171,12 @@ impl<T: Copy, const N: usize> Places<T, N> {
     }
 }
 
-/// The place for an address. Folding in higher bits spreads windows that lie at even distances.
+/// The place for an address, of `2^bits`. Windows at even distances, as devices have them, get places at nearly even
+/// distances, whatever the distance: the page is multiplied by 2^64 over the golden ratio.
 #[inline]
-fn place(address: u64) -> usize {
-    let page = address >> PAGE_SHIFT;
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose")]
-    let folded = (page ^ (page >> 7) ^ (page >> 15)) as usize;
-    folded
+fn place(address: u64, bits: u32) -> usize {
+    let spread = (address >> PAGE_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (spread >> (64 - bits)) as usize
 }
 
 // SAFETY: the pointers lead into the view behind `hold`, which goes where the reader goes; `FlatRange` is
