@@ -178,7 +178,8 @@ pub enum Error {
         source: crate::ListenerError,
     },
 
-    /// A listener failed in the middle of a change; everything was put back.
+    /// A listener failed in the middle of a change; everything was put back. (Where it says `log_global_stop`, tracking
+    /// has ended for everybody all the same: who stops is not held up.)
     #[error("listener `{listener}` of address space `{space}` failed in {callback}: {source}")]
     ListenerFailed {
         /// The listener's name.

@@ -277,7 +277,8 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::NestedUpdate`]; [`Error::ListenerFailed`].
+    /// [`Error::NestedUpdate`]; [`Error::ListenerFailed`], after which tracking has ended if it was `log_global_stop`
+    /// that failed, and goes on if not.
     pub fn global_dirty_log_stop(&self, why: GlobalDirty) -> Result<Receipt, Error> {
         let number = self.shared().global_dirty_log_stop(why)?;
         Ok(Receipt::new(self.shared(), number, ()))
