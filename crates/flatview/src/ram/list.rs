@@ -51,24 +51,25 @@ pub(super) struct Attachments(Mutex<Vec<(Weak<RamList>, Place)>>);
 impl RamList {
     /// Puts a block on the list, unless it is there.
     pub(crate) fn attach(self: &Arc<Self>, block: &RamBlock) {
-        let place = {
+        let (place, untold) = {
             let mut attachments = block.0.attachments.0.lock();
             let here = Arc::downgrade(self);
             if attachments.iter().any(|(list, _)| list.ptr_eq(&here)) {
                 return;
             }
             attachments.retain(|(list, _)| list.strong_count() > 0);
-            let place = self.insert(block);
+            let (place, untold) = self.insert(block);
             attachments.push((here, place));
-            place
+            (place, untold)
         };
-        // Nobody can be told twice: who registers from now on tells itself.
-        for (id, notifier) in self.untold(place) {
+        // Nobody is told twice: who registers from now on tells itself.
+        for (id, notifier) in untold {
             self.tell(block, place, id, &*notifier);
         }
     }
 
-    fn insert(&self, block: &RamBlock) -> Place {
+    /// Returns who is to be told.
+    fn insert(&self, block: &RamBlock) -> (Place, Vec<(u64, Arc<dyn RamBlockNotifier>)>) {
         let mut state = self.state.lock();
         let State {
             entries,
@@ -80,7 +81,11 @@ impl RamList {
         *next_place += 1;
         let place = (Reverse(block.max_size()), *next_place);
         let host = block.host_address();
-        let hearers = notifiers.iter().filter(|_| host.is_some());
+        let untold: Vec<_> = match host {
+            Some(_) => notifiers.clone(),
+            None => Vec::new(),
+        };
+        let hearers = untold.iter();
         let entry = Entry {
             block: Arc::downgrade(&block.0),
             ram_addr: addresses.insert(place, block.max_size()),
@@ -88,20 +93,7 @@ impl RamList {
             hearers: hearers.map(|(id, notifier)| Hearer::new(*id, notifier)).collect(),
         };
         entries.insert(place, entry);
-        place
-    }
-
-    fn untold(&self, place: Place) -> Vec<(u64, Arc<dyn RamBlockNotifier>)> {
-        let state = self.state.lock();
-        let hearers = state
-            .entries
-            .get(&place)
-            .into_iter()
-            .flat_map(|entry| &entry.hearers);
-        hearers
-            .filter(|hearer| hearer.told.is_none())
-            .map(|hearer| (hearer.id, Arc::clone(&hearer.notifier)))
-            .collect()
+        (place, untold)
     }
 
     /// Tells a notifier that a block is there, and what became of it meanwhile.
