@@ -22,7 +22,7 @@ pub(crate) struct RamList {
 struct State {
     entries: BTreeMap<Place, Entry>,
     addresses: RamAddresses,
-    notifiers: Vec<(u64, Arc<dyn RamBlockNotifier>)>,
+    notifiers: Vec<Registered>,
     next_place: u64,
     next_notifier: u64,
 }
