@@ -18,6 +18,9 @@ pub(crate) struct RamList {
     state: Mutex<State>,
 }
 
+/// A notifier and its number.
+type Registered = (u64, Arc<dyn RamBlockNotifier>);
+
 #[derive(Default)]
 struct State {
     entries: BTreeMap<Place, Entry>,
