@@ -72,7 +72,7 @@ impl RamList {
     }
 
     /// Returns who is to be told.
-    fn insert(&self, block: &RamBlock) -> (Place, Vec<(u64, Arc<dyn RamBlockNotifier>)>) {
+    fn insert(&self, block: &RamBlock) -> (Place, Vec<Registered>) {
         let mut state = self.state.lock();
         let State {
             entries,
