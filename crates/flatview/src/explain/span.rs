@@ -16,7 +16,8 @@ pub struct Span {
 }
 
 impl Span {
-    pub(super) fn new(start: i128, size: Size) -> Span {
+    /// `size` bytes from `start` on.
+    pub const fn new(start: i128, size: Size) -> Span {
         Span { start, size }
     }
 

@@ -1,0 +1,5 @@
+//! The program `flatview`.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
