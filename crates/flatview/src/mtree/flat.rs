@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{at_rest, type_of, write_owner};
+use super::{FlatLine, at_rest, type_of, write_owner};
 use crate::memory::Shared;
 use crate::space::{AddressSpace, ViewRef};
 use crate::tree::Tree;
@@ -104,21 +104,19 @@ impl<'a> MtreeFlat<'a> {
         priority: i32,
     ) -> fmt::Result {
         let region = range.region();
-        let nonvolatile = if range.is_nonvolatile() { "nv-" } else { "" };
-        let type_name = match range.is_readonly() {
-            true => "rom",
-            false => type_of(region.kind(), false, range.is_romd()),
+        let line = FlatLine {
+            start: range.start(),
+            last: range.last(),
+            priority,
+            nonvolatile: range.is_nonvolatile(),
+            type_name: match range.is_readonly() {
+                true => "rom",
+                false => type_of(region.kind(), false, range.is_romd()),
+            },
+            name: region.name(),
+            offset: range.offset_in_region(),
         };
-        write!(
-            f,
-            "  {:016x}-{:016x} (prio {priority}, {nonvolatile}{type_name}): {}",
-            range.start(),
-            range.last(),
-            region.name()
-        )?;
-        if range.offset_in_region() != 0 {
-            write!(f, " @{:016x}", range.offset_in_region())?;
-        }
+        write!(f, "{line}")?;
         if self.owners {
             write_owner(f, region)?;
         }

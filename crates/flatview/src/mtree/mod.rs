@@ -62,11 +62,13 @@
 //! - Here `rom` is everything that is read-only through some region on the way, and `nv-` likewise.
 
 mod flat;
+mod line;
 mod tree;
 
 use std::fmt;
 
 pub use flat::MtreeFlat;
+pub use line::{AliasWindow, FlatLine, TreeLine};
 pub use tree::Mtree;
 
 use crate::address::Size;

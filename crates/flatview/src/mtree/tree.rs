@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{at_rest, length_to_last, type_of, write_owner};
+use super::line::OVERFLOW;
+use super::{AliasWindow, TreeLine, at_rest, length_to_last, type_of, write_owner};
 use crate::memory::Shared;
 use crate::region::{Region, RegionId};
 use crate::registry::Registry;
@@ -72,57 +73,30 @@ impl Mtree {
         targets: &mut Targets,
     ) -> fmt::Result {
         let mut stack = vec![(root, 1, 0_u64)];
+        // Marks stand before the next line that is printed, whosoever they are.
+        let mut overflows = 0;
         while let Some((place, level, base)) = stack.pop() {
             let entry = &picture.entries[place];
             let (start, begins_beyond) = base.overflowing_add(entry.attributes.address);
             let (last, ends_beyond) = start.overflowing_add(length_to_last(entry.attributes.size));
-            if begins_beyond || ends_beyond {
-                f.write_str("[DETECTED OVERFLOW!] ")?;
-            }
+            overflows += u32::from(begins_beyond || ends_beyond);
             if let Some(target) = entry.target {
                 targets.meet(target);
             }
             if entry.attributes.enabled || self.disabled {
-                for _ in 0..level {
-                    f.write_str("  ")?;
+                let line = entry.line(overflows, level, start, last);
+                write!(f, "{line}")?;
+                overflows = 0;
+                if self.owners {
+                    write_owner(f, &entry.region)?;
                 }
-                write!(f, "{start:016x}-{last:016x} ")?;
-                self.write_rest_of_line(f, entry)?;
+                f.write_str("\n")?;
             }
             let children = picture.children[entry.children.clone()].iter().rev();
             stack.extend(children.map(|&child| (child, level + 1, start)));
         }
-        f.write_str("\n")
-    }
-
-    fn write_rest_of_line(&self, f: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
-        let Entry {
-            region, attributes, ..
-        } = entry;
-        let nonvolatile = if attributes.nonvolatile { "nv-" } else { "" };
-        write!(
-            f,
-            "(prio {}, {nonvolatile}{}): ",
-            attributes.priority, entry.type_name
-        )?;
-        match region.alias_target() {
-            None => f.write_str(region.name())?,
-            Some(target) => {
-                let first = attributes.alias_offset;
-                let last = first.wrapping_add(length_to_last(attributes.size));
-                write!(
-                    f,
-                    "alias {} @{} {first:016x}-{last:016x}",
-                    region.name(),
-                    target.name()
-                )?;
-            }
-        }
-        if !attributes.enabled {
-            f.write_str(" [disabled]")?;
-        }
-        if self.owners {
-            write_owner(f, region)?;
+        for _ in 0..overflows {
+            f.write_str(OVERFLOW)?;
         }
         f.write_str("\n")
     }
@@ -200,6 +174,35 @@ struct Entry {
     children: Range<usize>,
     /// The place of what an alias leads to, if that is printed too.
     target: Option<usize>,
+}
+
+impl Entry {
+    fn line(&self, overflows: u32, level: u32, start: u64, last: u64) -> TreeLine<'_> {
+        let Attributes {
+            priority,
+            nonvolatile,
+            alias_offset: first,
+            size,
+            enabled,
+            ..
+        } = self.attributes;
+        TreeLine {
+            overflows,
+            level,
+            start,
+            last,
+            priority,
+            nonvolatile,
+            type_name: self.type_name,
+            name: self.region.name(),
+            alias: self.region.alias_target().map(|target| AliasWindow {
+                target: target.name(),
+                first,
+                last: first.wrapping_add(length_to_last(size)),
+            }),
+            disabled: !enabled,
+        }
+    }
 }
 
 /// A root and the spaces that look at it, by name; none if the root is printed for its own sake.
