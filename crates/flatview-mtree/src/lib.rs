@@ -2,5 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod facts;
+pub mod graph;
 pub mod layout;
+pub mod rebuild;
 pub mod text;

@@ -1,0 +1,238 @@
+//! A rendered machine beside a printed one: which spaces belong together, and where they differ.
+
+use std::collections::HashMap;
+
+use flatview::AddressRange;
+use flatview::mtree::FlatLine;
+use serde::Serialize;
+
+use crate::graph::{Graph, NodeId, What};
+use crate::rebuild::Rebuilt;
+use crate::text::{FlatDump, RangeLine, SpaceLine, View};
+
+/// A space as it is printed and, if there is one, as it is rendered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair<'d, 'a> {
+    pub(super) line: &'d SpaceLine<'a>,
+    pub(super) view: &'d View<'a>,
+    /// The place in [`Graph::spaces`].
+    pub(super) space: Option<usize>,
+}
+
+/// What is at some addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// The region that answers.
+    pub region: String,
+    /// Its byte at the first of the addresses.
+    pub offset: u64,
+    /// Its priority in its own container.
+    pub priority: i32,
+    /// Its type, as `info mtree -f` prints it.
+    pub type_name: String,
+}
+
+/// Addresses that a printed view and the rendered one do not have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Mismatch<'d, 'a> {
+    pub(super) range: AddressRange,
+    /// What is printed; nothing in a hole.
+    pub(super) printed: Option<&'d RangeLine<'a>>,
+    /// What is rendered.
+    pub(super) rendered: Option<Rendered<'a>>,
+}
+
+/// A range of a rendered view, as its line would be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rendered<'a> {
+    pub(super) line: FlatLine<'a>,
+    pub(super) owner: &'a str,
+}
+
+/// The rendered view of a space.
+pub(super) fn rendered<'a>(graph: &Graph<'a>, built: &Rebuilt, space: usize) -> Vec<Rendered<'a>> {
+    let view = built.spaces[space].view();
+    let ranges = view.iter().filter_map(|range| {
+        let node = &graph.nodes[built.node(range.region())?];
+        let type_name = match node.what {
+            _ if range.is_readonly() => "rom",
+            What::Ram | What::Rom => "ram",
+            What::RamDevice => "ramd",
+            What::RomDevice => "romd",
+            What::Io | What::Alias { .. } | What::Unprinted => "i/o",
+        };
+        let line = FlatLine {
+            start: range.start(),
+            last: range.last(),
+            priority: node.priority,
+            nonvolatile: range.is_nonvolatile(),
+            type_name,
+            name: node.name,
+            offset: range.offset_in_region(),
+        };
+        let owner = node.owner;
+        Some(Rendered { line, owner })
+    });
+    ranges.collect()
+}
+
+/// The physical root of a rendered view.
+pub(super) fn root(built: &Rebuilt, space: usize) -> Option<NodeId> {
+    built.node(built.spaces[space].view().root()?)
+}
+
+/// Finds the space for each printed one: of those of the same name with a root of the same name the one that looks
+/// most like it.
+pub(super) fn pairs<'d, 'a>(graph: &Graph<'a>, built: &Rebuilt, flat: &'d FlatDump<'a>) -> Vec<Pair<'d, 'a>> {
+    let mut free: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, space) in graph.spaces.iter().enumerate() {
+        free.entry(space.name).or_default().push(index);
+    }
+    let mut pairs: Vec<Pair<'d, 'a>> = Vec::new();
+    let mut open = Vec::new();
+    for view in &flat.views {
+        for line in &view.spaces {
+            let same = free.get(line.name).map_or(0, Vec::len);
+            let pair = Pair {
+                line,
+                view,
+                space: None,
+            };
+            if same == 1 {
+                pairs.push(Pair {
+                    space: free.get_mut(line.name).and_then(Vec::pop),
+                    ..pair
+                });
+            } else {
+                open.push(pair);
+            }
+        }
+    }
+    // Those that are equal first, so that they are not taken by what is only similar.
+    let mut views: HashMap<usize, Vec<Rendered<'a>>> = HashMap::new();
+    for equal in [true, false] {
+        open.retain(|pair| {
+            let Some(free) = free.get_mut(pair.line.name) else {
+                pairs.push(*pair);
+                return false;
+            };
+            let mut likeness = |space: usize| {
+                let mine = views
+                    .entry(space)
+                    .or_insert_with(|| rendered(graph, built, space));
+                let root_name = root(built, space).map_or("(none)", |root| graph.nodes[root].name);
+                likeness(mine, pair.view, root_name)
+            };
+            let scored = free
+                .iter()
+                .take(MOST_COMPARED)
+                .map(|&space| (likeness(space), space));
+            let best = scored.max_by_key(|&(score, space)| (score, std::cmp::Reverse(space)));
+            let Some((_, space)) = best.filter(|&((is_equal, _), _)| is_equal || !equal) else {
+                return true;
+            };
+            free.retain(|&other| other != space);
+            pairs.push(Pair {
+                space: Some(space),
+                ..*pair
+            });
+            false
+        });
+    }
+    pairs.extend(open);
+    pairs
+}
+
+/// More spaces of one name are not compared with each other.
+const MOST_COMPARED: usize = 64;
+
+/// Whether a rendered view is the printed one, and how many ranges they have in common.
+fn likeness(mine: &[Rendered<'_>], view: &View<'_>, root_name: &str) -> (bool, usize) {
+    let mut rest = mine.iter().peekable();
+    let common = view.ranges.iter().filter(|range| {
+        while rest.next_if(|mine| mine.line.start < range.line.start).is_some() {}
+        let mine = rest.next_if(|mine| mine.line.start == range.line.start);
+        mine.is_some_and(|mine| mine.line.last == range.line.last && same(range, mine))
+    });
+    let common = common.count();
+    let equal = common == mine.len() && common == view.ranges.len() && root_name == view.root;
+    (equal, common)
+}
+
+/// Where a printed view and a rendered one differ, range by range. Where ranges are cut does not count.
+pub(super) fn mismatches<'d, 'a>(
+    printed: &'d [RangeLine<'a>],
+    rendered: &[Rendered<'a>],
+) -> Vec<Mismatch<'d, 'a>> {
+    let mut mismatches = Vec::new();
+    let mut printed = printed.iter().peekable();
+    let mut rendered = rendered.iter().peekable();
+    let mut at = 0;
+    loop {
+        while printed.next_if(|range| range.line.last < at).is_some() {}
+        while rendered.next_if(|range| range.line.last < at).is_some() {}
+        let one = printed.peek().copied();
+        let other = rendered.peek().copied();
+        let here = |line: &FlatLine<'_>| line.start <= at;
+        let until = |line: &FlatLine<'_>| {
+            if line.start <= at {
+                line.last
+            } else {
+                line.start - 1
+            }
+        };
+        let last = one.map_or(u64::MAX, |range| until(&range.line));
+        let last = last.min(other.map_or(u64::MAX, |range| until(&range.line)));
+        let one = one.filter(|range| here(&range.line));
+        let other = other.filter(|range| here(&range.line));
+        let same = match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => same(one, other),
+            _ => false,
+        };
+        if !same {
+            mismatches.extend(AddressRange::from_bounds(at, last).map(|range| Mismatch {
+                range,
+                printed: one,
+                rendered: other.copied(),
+            }));
+        }
+        match last.checked_add(1) {
+            Some(next) => at = next,
+            None => return mismatches,
+        }
+    }
+}
+
+/// Whether the same region is seen in the same way. Ranges may be of any length.
+fn same(printed: &RangeLine<'_>, rendered: &Rendered<'_>) -> bool {
+    let (one, other) = (&printed.line, &rendered.line);
+    (one.name, one.priority, one.type_name, one.nonvolatile)
+        == (other.name, other.priority, other.type_name, other.nonvolatile)
+        && one.offset.wrapping_sub(one.start) == other.offset.wrapping_sub(other.start)
+        && (printed.owner.is_empty() || rendered.owner.is_empty() || printed.owner == rendered.owner)
+}
+
+/// Where one region goes on but one of the two views has a cut that the other has not: its address, and whether it is
+/// printed. For views without a mismatch.
+pub(super) fn cuts(printed: &[RangeLine<'_>], rendered: &[Rendered<'_>]) -> Vec<(u64, bool)> {
+    let starts = |lines: &mut dyn Iterator<Item = u64>| lines.collect::<std::collections::BTreeSet<u64>>();
+    let one = starts(&mut printed.iter().map(|range| range.line.start));
+    let other = starts(&mut rendered.iter().map(|range| range.line.start));
+    let differing = one
+        .symmetric_difference(&other)
+        .map(|&at| (at, one.contains(&at)));
+    differing.collect()
+}
+
+impl Shown {
+    pub(super) fn new(line: &FlatLine<'_>, at: u64) -> Shown {
+        let nonvolatile = if line.nonvolatile { "nv-" } else { "" };
+        Shown {
+            region: line.name.to_owned(),
+            offset: line.offset.wrapping_add(at.wrapping_sub(line.start)),
+            priority: line.priority,
+            type_name: format!("{nonvolatile}{}", line.type_name),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the text of a tree does not say: guesses, and what a flat view proves.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::graph::{ALL, Graph, Node, NodeId, What};
+
+/// An answer to every question that a tree's text leaves open.
+///
+/// [`Facts::guess`] has the usual answers. Each can be wrong: that is what [`check`](crate::check) is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// For each node of the graph.
+    pub of: Vec<Fact>,
+    /// For containers in which the order is not the usual one: the children, from the front to the back; priorities
+    /// go before it.
+    pub order: BTreeMap<NodeId, Vec<NodeId>>,
+}
+
+/// What is taken for true of one region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Whether it answers where no child of it does (rule A1). Memory always does, an alias never.
+    pub answers: bool,
+    /// Whether it makes what is seen through it read-only (rule C16).
+    pub readonly: bool,
+    /// Whether what is seen through it is never joined to its neighbours (rule C18).
+    pub unmergeable: bool,
+    /// Whether it is seen, although its line says so. A region may lie in a disabled one that is not printed, and look
+    /// as if it were in the one before it.
+    pub seen: bool,
+    /// The size in bytes: that of the line, or 0 for one of 1.
+    pub size: u128,
+    /// What it leads to, if it is an alias and that is known.
+    pub target: Option<NodeId>,
+}
+
+impl Facts {
+    /// What is likely.
+    ///
+    /// - `i/o` with children does not answer, without children it does; except for regions that are known by name to
+    ///   be otherwise in QEMU, and except that what is 2^64 bytes large is a container.
+    /// - Aliases and containers are writable, but for `pam-rom` and `isa-bios`, and mergeable, but for `memslot-`.
+    /// - Of two regions of one priority in one container the one at the higher address came later, so it is in front.
+    /// - An alias of one byte has none; any other region of one byte has one.
+    /// - An alias leads to the likeliest of [the candidates](What::Alias).
+    pub fn guess(graph: &Graph<'_>) -> Facts {
+        let of = graph.nodes.iter().map(|node| Fact::guess(graph, node)).collect();
+        let order = BTreeMap::new();
+        Facts { of, order }
+    }
+
+    /// The children of a region, from the front to the back.
+    pub fn children(&self, graph: &Graph<'_>, of: NodeId) -> Vec<NodeId> {
+        let mut children = match self.order.get(&of) {
+            Some(order) => order.clone(),
+            None => {
+                let mut children = graph.nodes[of].children.clone();
+                // As printed, the newest is first at one address.
+                children.sort_by_key(|&child| Reverse(graph.nodes[child].address));
+                children
+            }
+        };
+        children.sort_by_key(|&child| Reverse(graph.nodes[child].priority));
+        children
+    }
+}
+
+impl Fact {
+    fn guess(graph: &Graph<'_>, node: &Node<'_>) -> Fact {
+        let target = match &node.what {
+            What::Alias { candidates, .. } => candidates.first().copied(),
+            _ => None,
+        };
+        let answers = match node.what {
+            What::Alias { .. } | What::Unprinted => false,
+            What::Io if node.children.is_empty() && node.size == ALL => is_one_of(node.name, IOMMUS),
+            What::Io if node.children.is_empty() => !is_one_of(node.name, BARE_CONTAINERS),
+            What::Io => is_one_of(node.name, ANSWERING_CONTAINERS),
+            What::Ram | What::Rom | What::RamDevice | What::RomDevice => true,
+        };
+        let is_alias = node.is_alias();
+        Fact {
+            answers,
+            readonly: match node.name {
+                "pam-rom" => is_alias,
+                // Of RAM it can be written.
+                "isa-bios" => target.is_some_and(|target| graph.nodes[target].what != What::Ram),
+                _ => false,
+            },
+            unmergeable: is_alias && node.name.starts_with("memslot-"),
+            seen: true,
+            size: if is_alias && node.size == 1 { 0 } else { node.size },
+            target,
+        }
+    }
+}
+
+/// Whether a name is in a table. A `*` there stands for anything.
+fn is_one_of(name: &str, table: &[&str]) -> bool {
+    table.iter().any(|entry| {
+        let mut parts = entry.split('*');
+        let start = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(start) else {
+            return false;
+        };
+        let mut ends_anywhere = false;
+        for part in parts {
+            let Some(at) = rest.rfind(part) else {
+                return false;
+            };
+            rest = &rest[at + part.len()..];
+            ends_anywhere = part.is_empty();
+        }
+        ends_anywhere || rest.is_empty()
+    })
+}
+
+/// Regions with children that are registers all the same.
+const ANSWERING_CONTAINERS: &[&str] = &[
+    "ahci",
+    "amd_iommu",
+    "aspeed.i2c",
+    "aspeed.sdhci",
+    "aspeed.smc.flash",
+    "astro",
+    "bochs-display-mmio",
+    "cfam",
+    "dino",
+    "elroy",
+    "gpex_ioport_window",
+    "gpex_mmio_window",
+    "io",
+    "iocsr",
+    "isa-io",
+    "megasas-mmio",
+    "pci-isa-mmio",
+    "pci0-io",
+    "riscv-iommu-regs",
+    "rtc",
+    "vga.mmio",
+    "vtd-*-dmar",
+    "xtfpga.io",
+];
+
+/// Regions that are often empty, or look so as what is in them is disabled.
+const BARE_CONTAINERS: &[&str] = &[
+    "device-memory",
+    "e1000e-flash",
+    "gpex_ioport",
+    "igb-flash",
+    "memhp container",
+    "pci-testdev-membar",
+    "pci_bridge_io",
+    "platform bus",
+    "smram",
+    "virtio-gpu-hostmem",
+    "virtio-mem",
+];
+
+/// Regions of 2^64 bytes that are no containers.
+const IOMMUS: &[&str] = &["*-dmar", "*iommu*", "tz-msc-downstream"];

@@ -1,0 +1,129 @@
+//! The graph of regions behind a tree dump: who contains whom, and what aliases lead to.
+//!
+//! A tree dump shows a region once for each tree that it is in: `pc.ram` under its own heading and wherever it is
+//! mapped, `system` as the root of a space and as what bus masters lead to. Here it is one [`Node`].
+//!
+//! What the text does not say is left open here; [`Facts`](crate::facts::Facts) has an opinion.
+
+mod grow;
+mod targets;
+mod twins;
+
+use crate::text::TreeDump;
+
+/// The regions that a tree dump shows, and the address spaces that begin at them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph<'a> {
+    /// The regions. Some are [unprinted](What::Unprinted).
+    pub nodes: Vec<Node<'a>>,
+    /// The spaces, in the order of the text.
+    pub spaces: Vec<Space<'a>>,
+}
+
+/// A region: a place in [`Graph::nodes`].
+pub type NodeId = usize;
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The line of the text where it was found first, from 1 on; `None` if it has none.
+    pub line: Option<u32>,
+    /// What it is.
+    pub what: What<'a>,
+    /// Where it lies in its container, in bytes. For a region without one that is printed, where it lies in the one
+    /// that is not.
+    pub address: u64,
+    /// Its size in bytes, up to 2^64. 1 may be 0 in truth.
+    pub size: u128,
+    /// Its priority in its container.
+    pub priority: i32,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// Whether it is marked as non-volatile itself.
+    pub nonvolatile: bool,
+    /// What it lies in.
+    pub container: Option<NodeId>,
+    /// What lies in it, as printed: by address, then from the highest priority down, then from the newest.
+    pub children: Vec<NodeId>,
+    /// What `-o` said of it, with the space before it; empty without `-o`.
+    pub owner: &'a str,
+}
+
+/// What a region is, as far as the text tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What<'a> {
+    /// `ram`.
+    Ram,
+    /// `rom`, and `R-` of QEMU before 2.9.
+    Rom,
+    /// `ramd`.
+    RamDevice,
+    /// `romd`.
+    RomDevice,
+    /// `i/o`: registers, a pure container, an IOMMU, a ROM device that is not read directly.
+    Io,
+    /// A window.
+    Alias {
+        /// The name of the target.
+        target: &'a str,
+        /// The byte of the target that it begins at.
+        offset: u64,
+        /// The regions that it may lead to, the likeliest first; none if the text has no region of that name.
+        candidates: Vec<NodeId>,
+    },
+    /// Something disabled that has no line, although what lies in it has one. Its name, size and address are not
+    /// known; as it is disabled, they matter to nobody.
+    Unprinted,
+}
+
+/// An address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space<'a> {
+    /// Its name. Several may have the same.
+    pub name: &'a str,
+    /// The region that it looks at.
+    pub root: NodeId,
+}
+
+/// The size of all there is, in bytes.
+pub(crate) const ALL: u128 = 1 << 64;
+
+impl<'a> Graph<'a> {
+    /// The graph behind a dump.
+    pub fn new(tree: &TreeDump<'a>) -> Graph<'a> {
+        let (mut graph, groups) = grow::grow(tree);
+        let regions = twins::unite(&mut graph, &groups);
+        targets::find(&mut graph, &regions);
+        graph
+    }
+
+    /// From the outermost container to the region: the region last. Ends at a bound, as a graph that is not made by
+    /// [`Graph::new`] may have a circle.
+    pub fn path(&self, of: NodeId) -> Vec<NodeId> {
+        let mut path = vec![of];
+        while let Some(container) = self.nodes[path[path.len() - 1]].container
+            && path.len() < self.nodes.len()
+        {
+            path.push(container);
+        }
+        path.reverse();
+        path
+    }
+}
+
+impl Node<'_> {
+    /// Whether it has bytes of its own for sure.
+    pub fn is_memory(&self) -> bool {
+        matches!(
+            self.what,
+            What::Ram | What::Rom | What::RamDevice | What::RomDevice
+        )
+    }
+
+    /// Whether it is an alias.
+    pub fn is_alias(&self) -> bool {
+        matches!(self.what, What::Alias { .. })
+    }
+}
