@@ -3,8 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+mod error;
 pub mod facts;
 pub mod graph;
 pub mod layout;
+pub mod machine;
 pub mod rebuild;
 pub mod text;
+
+pub use error::Error;

@@ -36,7 +36,7 @@ pub struct Group<'a> {
 }
 
 /// Whose tree it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Heading<'a> {
     /// That of these address spaces, which have the same root.
     Spaces(Vec<&'a str>),

@@ -1,0 +1,166 @@
+//! A machine, from all that `info mtree` printed of it.
+
+use std::collections::HashMap;
+
+use crate::check;
+use crate::error::Error;
+use crate::facts::Facts;
+use crate::graph::Graph;
+use crate::layout::Layout;
+use crate::rebuild::Rebuilt;
+use crate::text::{Dump, FlatDump, Group, Heading, TreeDump};
+
+/// A machine that was rebuilt from what `info mtree` printed of it.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// The tree: with disabled regions and with owners, if any of the dumps has them.
+    pub tree: TreeDump<'a>,
+    /// The flat views, if there are any; with owners, if they are there.
+    pub flat: Option<FlatDump<'a>>,
+    /// The regions.
+    pub graph: Graph<'a>,
+    /// What is taken for true where the text is silent: what the flat views prove, otherwise what is likely.
+    pub facts: Facts,
+    /// The machine itself.
+    pub built: Rebuilt,
+}
+
+impl<'a> Machine<'a> {
+    /// The machine of these dumps, which must all be of one machine at one time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTree`] without a tree; [`Error::Rendering`] for a dump that cannot be rendered.
+    ///
+    /// ```
+    /// use flatview_mtree::machine::Machine;
+    /// use flatview_mtree::text::parse;
+    ///
+    /// let dumps = parse(
+    ///     "\
+    /// address-space: memory
+    ///   0000000000000000-ffffffffffffffff (prio 0, i/o): system
+    ///     0000000000000000-0000000007ffffff (prio 0, ram): pc.ram
+    ///     00000000000a0000-00000000000bffff (prio 1, i/o): vga-lowmem
+    ///
+    /// ",
+    /// )?;
+    /// let machine = Machine::new(&dumps)?;
+    /// let answer = machine.built.spaces[0].view().find(0xa_0000).map(|range| range.region().name().to_owned());
+    /// assert_eq!(answer.as_deref(), Some("vga-lowmem"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(dumps: &[Dump<'a>]) -> Result<Machine<'a>, Error> {
+        let (tree, flat) = combine(dumps);
+        let tree = tree.ok_or(Error::NoTree)?;
+        let graph = Graph::new(&tree);
+        let facts = match &flat {
+            Some(flat) => check::facts_from(&graph, flat, tree.has_disabled())?,
+            None => Facts::guess(&graph),
+        };
+        let built = Rebuilt::new(&graph, &facts)?;
+        Ok(Machine {
+            tree,
+            flat,
+            graph,
+            facts,
+            built,
+        })
+    }
+
+    /// Where everything lies in a space: a place in [`Graph::spaces`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::new`].
+    pub fn layout(&self, space: usize) -> Result<Layout, Error> {
+        Layout::new(&self.graph, &self.facts, &self.built, space)
+    }
+
+    /// The layouts of all spaces, one for those that share a root.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::new`].
+    pub fn layouts(&self) -> impl Iterator<Item = Result<Layout, Error>> {
+        let spaces = &self.graph.spaces;
+        let is_first =
+            |place: &usize| spaces.iter().position(|space| space.root == spaces[*place].root) == Some(*place);
+        (0..spaces.len()).filter(is_first).map(|space| self.layout(space))
+    }
+}
+
+/// The tree that says most, and the flat views that do.
+///
+/// One that was printed with `-D` is taken first; owners are taken from another one of the same machine, if need be.
+pub fn combine<'a>(dumps: &[Dump<'a>]) -> (Option<TreeDump<'a>>, Option<FlatDump<'a>>) {
+    let trees = || dumps.iter().filter_map(Dump::tree);
+    let best = trees().find(|tree| tree.has_disabled() && tree.has_owners());
+    let best = best.or_else(|| trees().find(|tree| tree.has_disabled()));
+    let best = best
+        .or_else(|| trees().find(|tree| tree.has_owners()))
+        .or_else(|| trees().next());
+    let tree = best.map(|best| {
+        let mut best = best.clone();
+        if !best.has_owners()
+            && let Some(owned) = trees().find(|tree| tree.has_owners())
+        {
+            take_owners(&mut best, owned);
+        }
+        best
+    });
+    let flats = || dumps.iter().filter_map(Dump::flat);
+    let flat = flats().find(|flat| flat.has_owners()).or_else(|| flats().next());
+    (tree, flat.cloned())
+}
+
+/// Takes owners from a dump that may lack some of the lines.
+fn take_owners<'a>(tree: &mut TreeDump<'a>, owned: &TreeDump<'a>) {
+    // Of groups with the same heading the first stands for the first.
+    let mut groups: HashMap<&Heading<'a>, Vec<&Group<'a>>> = HashMap::new();
+    for group in owned.groups.iter().rev() {
+        groups.entry(&group.heading).or_default().push(group);
+    }
+    for group in &mut tree.groups {
+        let owned = groups.get_mut(&group.heading).and_then(Vec::pop);
+        let mut lines = owned.into_iter().flat_map(|group| &group.lines).peekable();
+        for line in &mut group.lines {
+            // Marks of overflows wander if lines are left out.
+            let same = lines.next_if(|other| {
+                let overflows = line.line.overflows;
+                flatview::mtree::TreeLine {
+                    overflows,
+                    ..other.line
+                } == line.line
+            });
+            if let Some(same) = same {
+                line.owner = same.owner;
+            }
+        }
+    }
+}
+
+/// Puts dumps together that can be of one machine: it is another one when something is there for the second time.
+#[derive(Clone, Debug, Default)]
+pub struct Grouping {
+    seen: Vec<(bool, bool, bool)>,
+}
+
+impl Grouping {
+    /// Whether this dump begins another machine than the dump before it is of.
+    pub fn begins_machine(&mut self, dump: &Dump<'_>) -> bool {
+        let kind = match dump {
+            Dump::Tree(tree) => (false, tree.has_disabled(), tree.has_owners()),
+            Dump::Flat(flat) => {
+                let has_dispatch = flat.views.iter().any(|view| view.dispatch.is_some());
+                (true, has_dispatch, flat.has_owners())
+            }
+        };
+        let begins = self.seen.is_empty() || self.seen.contains(&kind);
+        if begins {
+            self.seen.clear();
+        }
+        self.seen.push(kind);
+        begins
+    }
+}
