@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod check;
 mod error;
+pub mod explain;
 pub mod facts;
 pub mod graph;
 pub mod layout;
