@@ -62,6 +62,8 @@ pub struct View<'a> {
     pub spaces: Vec<SpaceLine<'a>>,
     /// The region that it is rendered from (rule C30); `(none)` if there is nothing.
     pub root: &'a str,
+    /// The line of the root was read.
+    pub(super) has_root: bool,
     /// The ranges.
     pub ranges: Vec<RangeLine<'a>>,
     /// What `-d` adds, if the view has ranges.

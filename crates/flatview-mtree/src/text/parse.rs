@@ -49,11 +49,16 @@ pub(super) fn parse_lines<'a>(
 ) -> Result<Vec<Dump<'a>>, ParseError> {
     let mut splitter = Splitter::default();
     let mut dumps: Vec<Dump<'a>> = Vec::new();
+    let mut last = (0, "");
     for (line, number) in lines {
         let line = line.trim_end_matches('\r');
         let at =
             |expected: Expected, text: &str| ParseError::new(number, line, line.len() - text.len(), expected);
-        match splitter.look(line) {
+        let role = splitter.look(line);
+        if !matches!(role, Role::Body(_)) {
+            end(&dumps, last)?;
+        }
+        match role {
             Role::Heading { text, begins_dump } => {
                 if begins_dump {
                     dumps.push(match text.starts_with(VIEW) {
@@ -70,15 +75,35 @@ pub(super) fn parse_lines<'a>(
                     dump.take(number, text).map_err(|expected| at(expected, text))?;
                 }
             }
-            Role::Noise if is_orphan(line) => {
+            Role::Interruption | Role::Noise if is_orphan(line) => {
                 let what =
                     "a heading (`address-space: `, `memory-region: ` or `FlatView #`) before this region";
                 return Err(at(Expected { at: 0, what }, line));
             }
-            Role::End | Role::Noise => {}
+            Role::End | Role::Interruption | Role::Noise => {}
         }
+        last = (number, line);
     }
+    end(&dumps, last)?;
     Ok(dumps)
+}
+
+/// What was read must be whole; `last` is its last line.
+fn end(dumps: &[Dump<'_>], (number, line): (u32, &str)) -> Result<(), ParseError> {
+    let view = dumps
+        .last()
+        .and_then(Dump::flat)
+        .and_then(|flat| flat.views.last());
+    if view.is_some_and(|view| !view.has_root) {
+        let what = "a line with ` Root memory region: ` and a name below";
+        return Err(ParseError::new(
+            number,
+            line,
+            0,
+            Expected { at: line.len(), what },
+        ));
+    }
+    Ok(())
 }
 
 impl<'a> Dump<'a> {
@@ -96,6 +121,7 @@ impl<'a> Dump<'a> {
                     index,
                     spaces: Vec::new(),
                     root: "",
+                    has_root: false,
                     ranges: Vec::new(),
                     dispatch: None,
                 });
@@ -165,9 +191,9 @@ impl<'a> View<'a> {
         if let Some(dispatch) = &mut self.dispatch {
             return dispatch.take(text, cursor);
         }
-        if self.root.is_empty() {
+        if !self.has_root {
             if let Some(root) = text.strip_prefix(ROOT) {
-                self.root = root;
+                (self.root, self.has_root) = (root, true);
             } else {
                 self.spaces.push(SpaceLine::parse(cursor)?);
             }

@@ -40,6 +40,8 @@ pub(super) enum Role<'a> {
     Body(&'a str),
     /// The empty line that ends a tree or a view.
     End,
+    /// Something else where a line of the block could stand.
+    Interruption,
     /// Something else.
     Noise,
 }
@@ -72,7 +74,7 @@ impl Splitter {
         }
         self.prefix = None;
         self.prompted |= line.contains(PROMPT);
-        Role::Noise
+        Role::Interruption
     }
 
     fn heading<'a>(&mut self, line: &'a str, at: usize) -> Role<'a> {
