@@ -11,6 +11,7 @@
 //! met, are made of these. `docs/benchmarks.md` has results and says how they were got.
 
 pub mod addresses;
+pub mod dumps;
 pub mod footprint;
 pub mod measure;
 pub mod peers;

@@ -2,7 +2,10 @@
 
 mod compare;
 mod solve;
+mod text;
 pub(crate) mod walk;
+
+use std::collections::HashSet;
 
 use flatview::{AddressRange, Error};
 use serde::Serialize;
@@ -10,10 +13,10 @@ use serde::Serialize;
 pub use compare::Shown;
 
 use crate::facts::Facts;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::rebuild::Rebuilt;
-use crate::text::{FlatDump, TreeDump};
-use compare::{Pair, cuts, mismatches, pairs, rendered, root};
+use crate::text::{FlatDump, TreeDump, View};
+use compare::{Mismatch, Pair, cuts, mismatches, pairs, rendered, root};
 use solve::Solver;
 
 /// What the comparison came to.
@@ -149,8 +152,11 @@ pub enum Difference {
 /// Those of [`Rebuilt::new`].
 pub fn check(tree: &TreeDump<'_>, flat: &FlatDump<'_>) -> Result<Report, Error> {
     let graph = Graph::new(tree);
-    let (facts, outcome) = solve(&graph, flat, tree.has_disabled())?;
+    let (mut facts, outcome) = solve(&graph, flat, tree.has_disabled())?;
     let guess = Facts::guess(&graph);
+    if outcome.is_empty() && facts != guess {
+        facts = without_needless(&graph, flat, &guess, facts)?;
+    }
     let assumed = assumed(&graph, &guess, &facts);
     let verdict = match (outcome.is_empty(), facts == guess) {
         (true, true) => Verdict::Equal,
@@ -183,12 +189,13 @@ fn solve(graph: &Graph<'_>, flat: &FlatDump<'_>, complete: bool) -> Result<(Fact
     let mut solver = Solver::new(graph, Facts::guess(graph), complete);
     for _ in 0..MOST_ROUNDS {
         let built = Rebuilt::new(graph, &solver.facts)?;
+        let mut round = Round::new(graph, &built);
         let mut changed = false;
         for pair in pairs(graph, &built, flat) {
-            changed |= improve(&mut solver, graph, &built, &pair);
+            changed |= round.improve(&mut solver, &pair);
         }
         if !changed {
-            break;
+            return Ok((solver.facts, differences(graph, &built, flat)));
         }
     }
     let built = Rebuilt::new(graph, &solver.facts)?;
@@ -196,37 +203,112 @@ fn solve(graph: &Graph<'_>, flat: &FlatDump<'_>, complete: bool) -> Result<(Fact
     Ok((solver.facts, differences))
 }
 
+/// Takes back what was assumed on the way to facts that explain everything, but is not needed.
+fn without_needless(
+    graph: &Graph<'_>,
+    flat: &FlatDump<'_>,
+    guess: &Facts,
+    facts: Facts,
+) -> Result<Facts, Error> {
+    let changed = (0..graph.nodes.len()).filter(|&id| facts.of[id] != guess.of[id]);
+    let ordered = facts.order.keys().copied();
+    let questions: Vec<(NodeId, bool)> = changed
+        .map(|id| (id, false))
+        .chain(ordered.map(|id| (id, true)))
+        .collect();
+    let mut needed = facts;
+    for (id, is_order) in questions.into_iter().take(MOST_TAKEN_BACK) {
+        let mut fewer = needed.clone();
+        if is_order {
+            fewer.order.remove(&id);
+        } else {
+            fewer.of[id] = guess.of[id];
+        }
+        if differences(graph, &Rebuilt::new(graph, &fewer)?, flat).is_empty() {
+            needed = fewer;
+        }
+    }
+    Ok(needed)
+}
+
+/// How many facts are tried without.
+const MOST_TAKEN_BACK: usize = 256;
+
 /// How often everything is rendered again.
 const MOST_ROUNDS: usize = 64;
 
-/// Changes facts where the views of a space differ. Whether it has.
-fn improve(solver: &mut Solver<'_, '_>, graph: &Graph<'_>, built: &Rebuilt, pair: &Pair<'_, '_>) -> bool {
-    let Some(space) = pair.space else {
-        return false;
-    };
-    let from = root(built, space);
-    let name = from.map_or("(none)", |root| graph.nodes[root].name);
-    if name != pair.view.root {
-        return solver.explain_root(graph.spaces[space].root, pair.view.root);
-    }
-    let Some(from) = from else {
-        return false;
-    };
-    let rendered = rendered(graph, built, space);
-    let mismatches = mismatches(&pair.view.ranges, &rendered);
-    let mut changed = false;
-    for mismatch in &mismatches {
-        changed |= solver.explain(from, mismatch);
-    }
-    if mismatches.is_empty() {
-        for cut in cuts(&pair.view.ranges, &rendered) {
-            changed |= solver.explain_cut(from, cut);
+/// One machine beside the printed views.
+struct Round<'r, 'a> {
+    graph: &'r Graph<'a>,
+    built: &'r Rebuilt,
+    /// Printed and rendered views that are equal, and the views' roots: many spaces show the same.
+    equal: HashSet<(*const View<'a>, NodeId)>,
+}
+
+/// Where the views of a space differ.
+#[derive(Default)]
+struct Differing<'d, 'a> {
+    mismatches: Vec<Mismatch<'d, 'a>>,
+    /// Only if there is no mismatch.
+    cuts: Vec<(u64, bool)>,
+}
+
+impl<'r, 'a> Round<'r, 'a> {
+    fn new(graph: &'r Graph<'a>, built: &'r Rebuilt) -> Round<'r, 'a> {
+        Round {
+            graph,
+            built,
+            equal: HashSet::new(),
         }
     }
-    changed
+
+    fn root_name(&self, root: Option<NodeId>) -> &'a str {
+        root.map_or("(none)", |root| self.graph.nodes[root].name)
+    }
+
+    fn differing<'d>(&mut self, pair: &Pair<'d, 'a>, space: usize) -> Differing<'d, 'a> {
+        let key = root(self.built, space).map(|root| (std::ptr::from_ref(pair.view), root));
+        if key.is_some_and(|key| self.equal.contains(&key)) {
+            return Differing::default();
+        }
+        let rendered = rendered(self.graph, self.built, space);
+        let mismatches = mismatches(&pair.view.ranges, &rendered);
+        let cuts = match mismatches.is_empty() {
+            true => cuts(&pair.view.ranges, &rendered),
+            false => Vec::new(),
+        };
+        if mismatches.is_empty() && cuts.is_empty() {
+            self.equal.extend(key);
+        }
+        Differing { mismatches, cuts }
+    }
+
+    /// Changes facts where the views of a space differ. Whether it has.
+    fn improve(&mut self, solver: &mut Solver<'_, '_>, pair: &Pair<'_, 'a>) -> bool {
+        let Some(space) = pair.space else {
+            return false;
+        };
+        let from = root(self.built, space);
+        if self.root_name(from) != pair.view.root {
+            return solver.explain_root(self.graph.spaces[space].root, pair.view.root);
+        }
+        let Some(from) = from else {
+            return false;
+        };
+        let Differing { mismatches, cuts } = self.differing(pair, space);
+        let mut changed = false;
+        for mismatch in &mismatches {
+            changed |= solver.explain(from, mismatch);
+        }
+        for cut in cuts {
+            changed |= solver.explain_cut(from, cut);
+        }
+        changed
+    }
 }
 
 fn differences(graph: &Graph<'_>, built: &Rebuilt, flat: &FlatDump<'_>) -> Vec<Difference> {
+    let mut round = Round::new(graph, built);
     let mut differences = Vec::new();
     let mut without_view = vec![true; graph.spaces.len()];
     for pair in pairs(graph, built, flat) {
@@ -239,7 +321,7 @@ fn differences(graph: &Graph<'_>, built: &Rebuilt, flat: &FlatDump<'_>) -> Vec<D
             continue;
         };
         without_view[space] = false;
-        let root = root(built, space).map_or("(none)", |root| graph.nodes[root].name);
+        let root = round.root_name(root(built, space));
         if root != pair.view.root {
             differences.push(Difference::Root {
                 space: space_name.clone(),
@@ -247,13 +329,7 @@ fn differences(graph: &Graph<'_>, built: &Rebuilt, flat: &FlatDump<'_>) -> Vec<D
                 rendered: root.to_owned(),
             });
         }
-        let rendered = rendered(graph, built, space);
-        let mismatches = mismatches(&pair.view.ranges, &rendered);
-        let cuts = if mismatches.is_empty() {
-            cuts(&pair.view.ranges, &rendered)
-        } else {
-            Vec::new()
-        };
+        let Differing { mismatches, cuts } = round.differing(&pair, space);
         differences.extend(mismatches.iter().map(|mismatch| {
             let at = mismatch.range.start();
             Difference::Range {

@@ -66,14 +66,20 @@ fn bury(graph: &mut Graph<'_>, home: &[NodeId], regions: &mut [(&str, NodeId)]) 
 struct Likes {
     /// What a node, and all in it, looks like.
     look: Vec<u64>,
-    /// Those of a look, in the order of the text.
-    alike: HashMap<u64, Vec<NodeId>>,
-    /// The group of a node.
-    group: Vec<usize>,
+    /// For roots of a look: of spaces, and of regions.
+    homes: HashMap<u64, [Homes; 2]>,
     /// The node that stands for it; itself at first.
     home: Vec<NodeId>,
-    /// The node stands for the root of a group of spaces, of regions: at most one of each.
-    taken: Vec<[bool; 2]>,
+}
+
+/// Nodes that the root of a group can be: what is inside of others first, then roots of the other sort, as two groups
+/// of one sort have two roots.
+#[derive(Default)]
+struct Homes {
+    inside: Vec<NodeId>,
+    roots: Vec<NodeId>,
+    /// So many were asked, and are taken or no use.
+    asked: usize,
 }
 
 impl Likes {
@@ -83,50 +89,49 @@ impl Likes {
         for id in (0..count).rev() {
             look[id] = looks(&graph.nodes[id], &look);
         }
-        let roots: std::collections::HashSet<u64> = groups.iter().map(|group| look[group.root]).collect();
-        let mut alike: HashMap<u64, Vec<NodeId>> = HashMap::new();
-        for (id, &look) in look.iter().enumerate() {
-            if roots.contains(&look) {
-                alike.entry(look).or_default().push(id);
-            }
+        let mut homes: HashMap<u64, [Homes; 2]> = HashMap::new();
+        for group in groups {
+            let other_sort = usize::from(group.region.is_none());
+            homes.entry(look[group.root]).or_default()[other_sort]
+                .roots
+                .push(group.root);
         }
-        let mut group = vec![0; count];
-        for (number, of) in groups.iter().enumerate() {
-            group[of.root..of.end].fill(number);
+        for group in groups {
+            for id in group.root + 1..group.end {
+                for homes in homes.get_mut(&look[id]).into_iter().flatten() {
+                    homes.inside.push(id);
+                }
+            }
         }
         Likes {
             look,
-            alike,
-            group,
+            homes,
             home: (0..count).collect(),
-            taken: vec![[false; 2]; count],
         }
     }
 
     /// Finds a home for the root of a group: a node of another one, inside of it if there is such a node.
-    fn place(&mut self, graph: &mut Graph<'_>, groups: &[Grown<'_>], group: usize) {
+    fn place(&mut self, graph: &Graph<'_>, groups: &[Grown<'_>], group: usize) {
         let Grown { root, end, region } = groups[group];
-        let mine = usize::from(region.is_some());
-        let is_root = |id: NodeId| groups[self.group[id]].root == id;
-        let candidates = self.alike[&self.look[root]].iter().copied().filter(|&id| {
-            self.home[id] == id
-                && self.group[id] != group
-                && !self.taken[id][mine]
-                // Two groups of one sort have two roots.
-                && !(is_root(id) && groups[self.group[id]].region.is_some() == region.is_some())
-                && same(graph, root, id, end - root)
-        });
-        // A space that was met already is a better home than a region's copy of it.
-        let home = candidates.min_by_key(|&id| (is_root(id), id));
         // The root of an unknown thing tells nothing.
-        let home = home.filter(|_| graph.nodes[root].line.is_some());
+        if graph.nodes[root].line.is_none() {
+            return;
+        }
+        let homes = self.homes.get_mut(&self.look[root]);
+        let Some(homes) = homes.map(|homes| &mut homes[usize::from(region.is_some())]) else {
+            return;
+        };
+        let candidates = homes.inside.iter().chain(&homes.roots).skip(homes.asked);
+        let mut asked = homes.asked;
+        let home = candidates.copied().find(|&id| {
+            asked += 1;
+            self.home[id] == id && same(graph, root, id, end - root)
+        });
+        homes.asked = asked;
         if let Some(home) = home {
-            self.taken[home][mine] = true;
             for offset in 0..end - root {
                 self.home[root + offset] = self.home[home + offset];
             }
-        } else {
-            self.taken[root][mine] = true;
         }
     }
 }

@@ -6,6 +6,7 @@ mod changes;
 mod footprint;
 mod interop;
 mod lookups;
+mod mtree;
 mod readers;
 mod table;
 
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
             "--quick" => gates.budget /= 8,
             "--help" => {
                 println!(
-                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop]"
+                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop|mtree]"
                 );
                 return Ok(());
             }
@@ -40,7 +41,7 @@ fn main() -> Result<()> {
         }
     }
     type Group = fn(&mut Gates) -> Result<()>;
-    let groups: [(&str, Group); 13] = [
+    let groups: [(&str, Group); 14] = [
         ("footprint", footprint::footprint),
         ("commit", changes::commit),
         ("build", changes::build),
@@ -54,6 +55,7 @@ fn main() -> Result<()> {
         ("dirty", access::dirty),
         ("prealloc", access::prealloc),
         ("interop", interop::interop),
+        ("mtree", mtree::mtree),
     ];
     for (group, measure) in groups {
         if gates.wants(group) {
