@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use flatview::AddressRange;
-
 use super::{Assumed, Assumption, Difference, Report, Shown, Verdict};
 
 impl fmt::Display for Report {
@@ -79,7 +77,7 @@ impl fmt::Display for Difference {
                 rendered,
                 ..
             } => {
-                write!(f, "{space}: {}: printed ", Addresses(*range))?;
+                write!(f, "{space}: {range}: printed ")?;
                 write_shown(f, printed.as_ref())?;
                 f.write_str(", rendered ")?;
                 write_shown(f, rendered.as_ref())
@@ -100,14 +98,6 @@ impl fmt::Display for Difference {
                 )
             }
         }
-    }
-}
-
-struct Addresses(AddressRange);
-
-impl fmt::Display for Addresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}-{:#x}", self.0.start(), self.0.last())
     }
 }
 
