@@ -1,7 +1,9 @@
 //! Programs that may be missing.
 
 use std::env;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::thread;
 
 /// Where `name` is in `PATH`; `None`, after a loud word on stderr, if it is nowhere and the test must skip.
 ///
@@ -22,7 +24,10 @@ pub fn program(need: &str, name: &str) -> Option<PathBuf> {
             !required.split(',').any(|word| word.trim() == need),
             "`{name}` is missing, and FLATVIEW_REQUIRE={required} forbids to skip the tests that need it"
         );
-        eprintln!("\n*** SKIPPED: `{name}` is missing, so this test proves nothing ***\n");
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let word = format!("\n*** SKIPPED {test}: `{name}` is missing, so it proves nothing ***\n");
+        // Not `eprintln!`: of a test that passes nobody sees that.
+        let _ = io::stderr().write_all(word.as_bytes());
     }
     found
 }
