@@ -85,7 +85,10 @@ pub(crate) struct SourceArgs {
     /// The QMP socket of a running QEMU: PATH, unix:PATH or tcp:HOST:PORT.
     ///
     /// QEMU opens one if it is started with `-qmp unix:PATH,server=on,wait=off`. It talks to one client at a time:
-    /// if libvirt or another program has the socket, give QEMU a second one.
+    /// if another program has the socket, give QEMU a second one.
+    ///
+    /// The socket of a QEMU under libvirt is libvirt's. Let it ask instead, and read standard input:
+    /// virsh qemu-monitor-command DOMAIN --hmp 'info mtree' | flatview mtree dump -
     #[arg(long, value_name = "ADDRESS", value_hint = ValueHint::FilePath)]
     qmp: Option<Address>,
 
