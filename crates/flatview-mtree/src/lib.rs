@@ -10,6 +10,7 @@ pub mod facts;
 pub mod graph;
 pub mod layout;
 pub mod machine;
+pub mod qmp;
 pub mod rebuild;
 pub mod text;
 

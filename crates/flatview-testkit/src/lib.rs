@@ -1,0 +1,18 @@
+//! What tests of several crates need and none should copy.
+//!
+//! - [`program`]: a program that may be missing on this machine. The test then skips, loudly; where the environment
+//!   variable `FLATVIEW_REQUIRE` names the program, as it does in CI, the test fails instead.
+//! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
+//! - [`QmpServer`]: a server that says what a test wants to hear: events in between, half lines, nothing at all.
+//!
+//! Everything here panics when it fails: that is what a test wants.
+
+#![forbid(unsafe_code)]
+
+mod need;
+mod qemu;
+mod qmp_server;
+
+pub use need::program;
+pub use qemu::Qemu;
+pub use qmp_server::{Peer, QmpServer};

@@ -1,0 +1,33 @@
+//! Programs that may be missing.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+
+/// Where `name` is in `PATH`; `None`, after a loud word on stderr, if it is nowhere and the test must skip.
+///
+/// `need` is the short word by which `FLATVIEW_REQUIRE` (a list with commas) may forbid skipping: `qemu`, `chromium`.
+///
+/// # Panics
+///
+/// If the program is missing and `FLATVIEW_REQUIRE` has `need` in it.
+#[must_use]
+pub fn program(need: &str, name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let required = env::var("FLATVIEW_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|word| word.trim() == need),
+            "`{name}` is missing, and FLATVIEW_REQUIRE={required} forbids to skip the tests that need it"
+        );
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let word = format!("\n*** SKIPPED {test}: `{name}` is missing, so it proves nothing ***\n");
+        // Not `eprintln!`: of a test that passes nobody sees that.
+        let _ = io::stderr().write_all(word.as_bytes());
+    }
+    found
+}
