@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use flatview_mtree::qmp::{Address, Flags, Options, ParseAddressError};
+use flatview_mtree::qmp::{Address, Flags, Options};
 
 use crate::input::Source;
 
@@ -40,8 +40,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Understand what `info mtree` prints.
-    #[command(subcommand, arg_required_else_help = true)]
-    Mtree(MtreeCommand),
+    #[command(arg_required_else_help = true)]
+    Mtree(MtreeArgs),
     /// Print the completions of this program for a shell.
     ///
     /// For bash: flatview completions bash > /etc/bash_completion.d/flatview
@@ -50,19 +50,73 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+/// The arguments of all of `mtree`.
+#[derive(Debug, Args)]
+pub(crate) struct MtreeArgs {
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: MtreeCommand,
+}
+
+/// A running QEMU, and how long to wait for it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LiveArgs {
+    /// The QMP socket of a running QEMU: PATH, unix:PATH or tcp:HOST:PORT.
+    ///
+    /// It is where the dumps come from if no SOURCE is given. QEMU opens one if it is started with
+    /// `-qmp unix:PATH,server=on,wait=off`. It talks to one client at a time: if another program has the socket, give
+    /// QEMU a second one.
+    ///
+    /// The socket of a QEMU under libvirt is libvirt's. Let it ask instead, and read standard input:
+    /// virsh qemu-monitor-command DOMAIN --hmp 'info mtree' | flatview mtree lint -
+    #[arg(long, global = true, value_name = "ADDRESS", value_hint = ValueHint::FilePath)]
+    pub(crate) qmp: Option<Address>,
+
+    /// How long to wait for a running QEMU: to connect, and for each answer.
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    timeout: Duration,
+}
+
+impl LiveArgs {
+    /// How long to wait for a running QEMU.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            connect: self.timeout,
+            answer: self.timeout,
+            ..Options::default()
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum MtreeCommand {
     /// Print what `info mtree` of a running QEMU prints.
     ///
     /// Of a file, it prints what the other commands read there. The ends of lines become those of Unix.
     Dump(DumpArgs),
+    /// Say why addresses resolve as they do.
+    ///
+    /// The way from the root of the address space to the region that answers, the arithmetic of each alias, and who
+    /// else would have answered but was overruled, and why. What the text of a dump leaves open is told, too; give the
+    /// output of `info mtree -f` as well, and it is not open any more.
+    Explain(ExplainArgs),
+    /// Say whether a tree and the flat views that were printed beside it agree.
+    ///
+    /// The exit code is 0 if they are equal, 1 if they are different, and 3 if they are equal only if something is
+    /// assumed that the text of the tree does not say; what, is printed.
+    Check(CheckArgs),
 }
 
 /// The arguments of `mtree dump`.
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    /// A file with a dump, or `-` for standard input, or `qmp:ADDRESS` for a running QEMU.
+    ///
+    /// A file whose name begins with `qmp:` is `./qmp:...`.
+    #[arg(value_name = "SOURCE", value_parser = source(), value_hint = ValueHint::FilePath)]
+    pub(crate) source: Option<Source>,
 
     #[command(flatten)]
     pub(crate) flags: FlagArgs,
@@ -72,62 +126,59 @@ pub(crate) struct DumpArgs {
     pub(crate) json: bool,
 }
 
-/// One source of a dump: a file, standard input, or a running QEMU.
+/// Where the dumps of a machine are: several files are of one machine, with several flags of `info mtree`.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A file with a dump, or `-` for standard input, or `qmp:ADDRESS` for a running QEMU.
+    /// Files with dumps, or `-` for standard input, or `qmp:ADDRESS` for a running QEMU.
     ///
-    /// A file whose name begins with `qmp:` is `./qmp:...`.
+    /// All are of one machine, or of one machine after the other. Without any, `--qmp` says where they come from, or
+    /// they are read from standard input. A file whose name begins with `qmp:` is `./qmp:...`.
     #[arg(value_name = "SOURCE", value_parser = source(), value_hint = ValueHint::FilePath)]
-    #[arg(required_unless_present = "qmp", conflicts_with = "qmp")]
-    source: Option<Source>,
-
-    /// The QMP socket of a running QEMU: PATH, unix:PATH or tcp:HOST:PORT.
-    ///
-    /// QEMU opens one if it is started with `-qmp unix:PATH,server=on,wait=off`. It talks to one client at a time:
-    /// if another program has the socket, give QEMU a second one.
-    ///
-    /// The socket of a QEMU under libvirt is libvirt's. Let it ask instead, and read standard input:
-    /// virsh qemu-monitor-command DOMAIN --hmp 'info mtree' | flatview mtree dump -
-    #[arg(long, value_name = "ADDRESS", value_hint = ValueHint::FilePath)]
-    qmp: Option<Address>,
-
-    #[command(flatten)]
-    wait: WaitArgs,
+    pub(crate) sources: Vec<Source>,
 }
 
-impl SourceArgs {
-    /// The source that was given.
-    pub(crate) fn source(&self) -> Source {
-        match (&self.qmp, &self.source) {
-            (Some(address), _) => Source::Qemu(address.clone()),
-            (None, Some(source)) => source.clone(),
-            (None, None) => unreachable!("clap requires one of the two"),
-        }
-    }
-
-    /// How long to wait for a running QEMU.
-    pub(crate) fn options(&self) -> Options {
-        self.wait.options()
-    }
-}
-
-/// How long to wait for a running QEMU. For commands with two sources; [`SourceArgs`] has it in it.
+/// The arguments of `mtree explain`.
 #[derive(Debug, Args)]
-pub(crate) struct WaitArgs {
-    /// How long to wait for a running QEMU: to connect, and for each answer.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    timeout: Duration,
+pub(crate) struct ExplainArgs {
+    /// Addresses, and sources.
+    ///
+    /// An address is a number or a sum of numbers: 0xfee00000, 4096, 64K, 4G-64K. A range of addresses is
+    /// 0xa0000..0xc0000 without its end, or 0xa0000..=0xbffff; all that is in it is explained. What is no address is a
+    /// SOURCE: a file with dumps, `-` for standard input, or `qmp:ADDRESS` for a running QEMU.
+    #[arg(value_name = "ADDRESS|SOURCE", required = true, value_hint = ValueHint::FilePath, allow_negative_numbers = true)]
+    pub(crate) arguments: Vec<OsString>,
+
+    /// The address space, by its name; may be given more than once.
+    ///
+    /// Without it, `memory`, or the first space if there is none of that name. The I/O ports are `I/O`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) space: Vec<String>,
+
+    /// Explain the addresses in every space, spaces that show the same once.
+    #[arg(long, conflicts_with = "space")]
+    pub(crate) all_spaces: bool,
+
+    /// How many ranges and holes of a range of addresses are explained.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(crate) most: usize,
+
+    /// Print an array of JSON for each machine.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-impl WaitArgs {
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            connect: self.timeout,
-            answer: self.timeout,
-            ..Options::default()
-        }
-    }
+/// The arguments of `mtree check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The tree, the flat views, and what else there is of the machine with other flags (-D, -o).
+    ///
+    /// They may be in one file. Files with dumps, or `-` for standard input, or `qmp:ADDRESS` for a running QEMU.
+    #[arg(value_name = "TREE FLAT", value_parser = source(), value_hint = ValueHint::FilePath)]
+    pub(crate) sources: Vec<Source>,
+
+    /// Print an object of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The flags of `info mtree`.
@@ -187,16 +238,7 @@ pub(crate) struct ManArgs {
 
 /// Parses [`Source`]s. A path may be anything that the system can name, so this is no `FromStr`.
 fn source() -> impl TypedValueParser<Value = Source> {
-    OsStringValueParser::new().try_map(|text: OsString| -> Result<Source, ParseAddressError> {
-        match text.to_str() {
-            Some("-") => Ok(Source::Stdin),
-            Some(text) => match text.strip_prefix("qmp:") {
-                Some(address) => address.parse().map(Source::Qemu),
-                None => Ok(Source::File(text.into())),
-            },
-            None => Ok(Source::File(text.into())),
-        }
-    })
+    OsStringValueParser::new().try_map(Source::parse)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -4,10 +4,17 @@ use clap::CommandFactory;
 
 use super::*;
 
-fn dump(arguments: &[&str]) -> Result<DumpArgs, clap::Error> {
+fn mtree(arguments: &[&str]) -> Result<MtreeArgs, clap::Error> {
     let cli = Cli::try_parse_from(["flatview", "mtree", "dump"].iter().chain(arguments))?;
     match cli.command {
-        Command::Mtree(MtreeCommand::Dump(arguments)) => Ok(arguments),
+        Command::Mtree(arguments) => Ok(arguments),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn dump(arguments: &[&str]) -> Result<DumpArgs, clap::Error> {
+    match mtree(arguments)?.command {
+        MtreeCommand::Dump(arguments) => Ok(arguments),
         other => panic!("{other:?}"),
     }
 }
@@ -25,29 +32,44 @@ fn sources() {
         (&["./qmp:a"], Source::File("./qmp:a".into())),
         (&["qmp:a.sock"], Source::Qemu(Address::unix("a.sock"))),
         (&["qmp:tcp:[::1]:1"], Source::Qemu(Address::Tcp("[::1]:1".into()))),
-        (&["--qmp", "unix:a.sock"], Source::Qemu(Address::unix("a.sock"))),
-        (&["--qmp=a.sock"], Source::Qemu(Address::unix("a.sock"))),
     ] {
-        assert_eq!(dump(arguments).unwrap().source.source(), source, "{arguments:?}");
+        assert_eq!(dump(arguments).unwrap().source, Some(source), "{arguments:?}");
     }
+    for arguments in [&["--qmp", "unix:a.sock"][..], &["--qmp=a.sock"]] {
+        assert_eq!(
+            mtree(arguments).unwrap().live.qmp,
+            Some(Address::unix("a.sock")),
+            "{arguments:?}"
+        );
+    }
+    // It may stand before the command, too.
+    let cli = Cli::try_parse_from(["flatview", "mtree", "--qmp", "a", "dump"]).unwrap();
+    assert!(matches!(
+        cli.command,
+        Command::Mtree(MtreeArgs {
+            live: LiveArgs { qmp: Some(_), .. },
+            ..
+        })
+    ));
 }
 
 #[test]
 fn a_path_need_not_be_text() {
     let path = OsString::from_vec(b"\xff.mtree".to_vec());
     let arguments = ["flatview".into(), "mtree".into(), "dump".into(), path.clone()];
-    let Command::Mtree(MtreeCommand::Dump(dump)) = Cli::try_parse_from(arguments).unwrap().command else {
+    let Command::Mtree(MtreeArgs { command, .. }) = Cli::try_parse_from(arguments).unwrap().command else {
         panic!("another command")
     };
-    assert_eq!(dump.source.source(), Source::File(path.into()));
+    let MtreeCommand::Dump(dump) = command else {
+        panic!("another command")
+    };
+    assert_eq!(dump.source, Some(Source::File(path.into())));
 }
 
 #[test]
 fn wrong_questions() {
     for arguments in [
-        &[][..],
-        &["a", "b"],
-        &["a", "--qmp", "b"],
+        &["a", "b"][..],
         &["qmp:"],
         &["--qmp", "tcp:nowhere"],
         &["a", "--timeout", "0"],
@@ -71,10 +93,10 @@ fn flags_and_time() {
         disabled: false,
     };
     assert_eq!(arguments.flags.flags(), expected);
-    let options = arguments.source.options();
+    let options = mtree(&["a", "--timeout", "2.5"]).unwrap().live.options();
     assert_eq!(
         (options.connect, options.answer),
         (Duration::from_millis(2500), Duration::from_millis(2500))
     );
-    assert_eq!(dump(&["a"]).unwrap().source.options(), Options::default());
+    assert_eq!(mtree(&["a"]).unwrap().live.options(), Options::default());
 }

@@ -1,17 +1,23 @@
 //! What answers.
 
+mod check;
 mod completions;
 mod dump;
+mod explain;
 mod man;
 
-use crate::cli::{Command, MtreeCommand};
+use crate::cli::{Command, MtreeArgs, MtreeCommand};
 use crate::error::Error;
 use crate::exit::Exit;
 
 /// Does what was asked.
 pub(crate) fn run(command: Command) -> Result<Exit, Error> {
     match command {
-        Command::Mtree(MtreeCommand::Dump(arguments)) => dump::run(&arguments),
+        Command::Mtree(MtreeArgs { live, command }) => match command {
+            MtreeCommand::Dump(arguments) => dump::run(&live, &arguments),
+            MtreeCommand::Explain(arguments) => explain::run(&live, &arguments),
+            MtreeCommand::Check(arguments) => check::run(&live, &arguments),
+        },
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

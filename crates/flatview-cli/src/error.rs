@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::ErrorKind as Usage;
+use flatview_mtree::address::AddressError;
+use flatview_mtree::qmp::ParseAddressError;
+use flatview_mtree::text::ParseError;
 use thiserror::Error;
 
 use crate::input;
@@ -27,6 +30,30 @@ pub(crate) enum Error {
     /// The user wants something of a file that only QEMU can do.
     #[error("{flags} needs a running QEMU: what is in {source_name} is printed already")]
     FlagsForText { flags: String, source_name: String },
+    /// Nothing says where the dumps are.
+    #[error("no SOURCE: give a file with dumps, `-` for standard input, or --qmp ADDRESS for a running QEMU")]
+    NoSource,
+    /// The text is not as `info mtree` prints it.
+    #[error("{source_name} is not as `info mtree` prints it")]
+    Parse { source_name: String, source: ParseError },
+    /// What was read cannot be shown.
+    #[error("cannot make sense of {source_name}")]
+    Machine {
+        source_name: String,
+        source: flatview_mtree::Error,
+    },
+    /// There is nothing to explain.
+    #[error("no ADDRESS: write 0xfee00000, 4G-64K, or 0xa0000..0xc0000")]
+    NoAddress,
+    /// Something that looks like an address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Something that looks like the address of a QEMU is none.
+    #[error(transparent)]
+    Qmp(#[from] ParseAddressError),
+    /// There is no such address space.
+    #[error("no address space is called {name:?}; there are {there}")]
+    NoSpace { name: String, there: String },
     /// Nobody reads what we print, or it cannot be stored.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),

@@ -2,17 +2,15 @@
 
 use std::process::ExitCode;
 
-/// The verdict of a command. Their numbers are documented in [`EXIT_CODES`](crate::cli::EXIT_CODES).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The verdict of a command, the best first. Their numbers are documented in [`EXIT_CODES`](crate::cli::EXIT_CODES).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// Done, equal, nothing found.
     Ok,
-    /// Different, or something was found.
-    #[expect(dead_code, reason = "no command compares anything yet")]
-    Different,
     /// What was given does not decide it.
-    #[expect(dead_code, reason = "no command compares anything yet")]
     Open,
+    /// Different, or something was found.
+    Different,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,13 +1,16 @@
 //! Where dumps come from.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use flatview_mtree::qmp::{self, Address, Client, Flags, Options, Version};
+use flatview_mtree::qmp::{self, Address, Client, Flags, Options, ParseAddressError, Version};
 use indicatif::{ProgressBar, ProgressStyle};
 use thiserror::Error;
+
+use crate::cli::LiveArgs;
 
 /// Files above this size take long enough to read that a user may wonder.
 const LARGE: u64 = 64 << 20;
@@ -29,6 +32,34 @@ impl fmt::Display for Source {
             Self::File(path) => path.display().fmt(f),
             Self::Stdin => f.write_str("standard input"),
             Self::Qemu(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// What an argument means.
+    pub(crate) fn parse(text: OsString) -> Result<Source, ParseAddressError> {
+        match text.to_str() {
+            Some("-") => Ok(Source::Stdin),
+            Some(text) => match text.strip_prefix("qmp:") {
+                Some(address) => address.parse().map(Source::Qemu),
+                None => Ok(Source::File(text.into())),
+            },
+            None => Ok(Source::File(text.into())),
+        }
+    }
+}
+
+/// The sources that were given; the running QEMU or standard input, if none were.
+pub(crate) fn sources(live: &LiveArgs, given: &[Source]) -> Result<Vec<Source>, crate::error::Error> {
+    match (given, &live.qmp) {
+        ([], Some(address)) => Ok(vec![Source::Qemu(address.clone())]),
+        ([], None) if io::stdin().is_terminal() => Err(crate::error::Error::NoSource),
+        ([], None) => Ok(vec![Source::Stdin]),
+        (given, None) => Ok(given.to_vec()),
+        (given, Some(address)) => {
+            let live = Source::Qemu(address.clone());
+            Ok(given.iter().cloned().chain([live]).collect())
         }
     }
 }
@@ -86,8 +117,56 @@ pub(crate) fn read(source: &Source, flags: Flags, options: Options) -> Result<In
     })
 }
 
+/// Dumps of a machine, read as they come. A running QEMU is asked for all that it says of its memory map.
+pub(crate) fn open(source: &Source, options: Options) -> Result<Box<dyn BufRead>, Error> {
+    let opened: io::Result<Box<dyn BufRead>> = match source {
+        Source::Qemu(address) => return Ok(Box::new(Cursor::new(ask_all(address, options)?))),
+        Source::File(path) => open_file(path).map(|(file, bar, _)| -> Box<dyn BufRead> {
+            Box::new(BufReader::with_capacity(BUFFER, bar.wrap_read(file)))
+        }),
+        Source::Stdin => Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin()))),
+    };
+    opened.map_err(|error| Error::Read {
+        name: source.to_string(),
+        source: error,
+    })
+}
+
+const BUFFER: usize = 1 << 16;
+
+/// The tree and the views, with owners, and with disabled regions if this QEMU can print them.
+fn ask_all(address: &Address, options: Options) -> Result<String, Error> {
+    let mut qemu = Client::connect_with(address, options)?;
+    let owners = Flags {
+        owners: true,
+        ..Flags::default()
+    };
+    let all = Flags {
+        disabled: true,
+        ..owners
+    };
+    let tree = match qemu.info_mtree(all) {
+        // Until 10.0 nobody could ask for disabled regions: they were always printed.
+        Err(qmp::Error::Refused { .. }) => qemu.info_mtree(owners)?,
+        tree => tree?,
+    };
+    let views = qemu.info_mtree(Flags { flat: true, ..owners })?;
+    Ok(tree + &views)
+}
+
 /// Reads all of a file; of a large one the user sees how far it is.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (file, bar, size) = open_file(path)?;
+    let mut bytes = Vec::new();
+    // A file may claim any size.
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))?;
+    let read = bar.wrap_read(file).read_to_end(&mut bytes);
+    bar.finish_and_clear();
+    read.map(|_| bytes)
+}
+
+/// A file, with a bar if it is large, and its size if it has one.
+fn open_file(path: &Path) -> io::Result<(File, ProgressBar, u64)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -102,12 +181,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     } else {
         ProgressBar::hidden()
     };
-    let mut bytes = Vec::new();
-    // A file may claim any size.
-    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))?;
-    let read = bar.wrap_read(file).read_to_end(&mut bytes);
-    bar.finish_and_clear();
-    read.map(|_| bytes)
+    Ok((file, bar, size))
 }
 
 fn read_stdin() -> io::Result<Vec<u8>> {

@@ -18,6 +18,7 @@ mod commands;
 mod error;
 mod exit;
 mod input;
+mod machines;
 mod output;
 
 fn main() -> ExitCode {

@@ -23,13 +23,17 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Prints a text in which there are styles of `anstyle`; without them where the user wants no colours.
-#[cfg_attr(not(test), expect(dead_code, reason = "no command prints colours yet"))]
 pub(crate) fn styled(text: &str) -> Result<(), Error> {
     if has_color() {
         bytes(text.as_bytes())
     } else {
         bytes(plain(text).as_bytes())
     }
+}
+
+/// Tells the user something that is no result. If nobody listens, so be it.
+pub(crate) fn error(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// Prints a value as JSON, on one line.

@@ -8,7 +8,7 @@ use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::layout::Layout;
 use crate::rebuild::Rebuilt;
-use crate::text::{Dump, FlatDump, Group, Heading, TreeDump};
+use crate::text::{Dump, DumpKind, FlatDump, Group, Heading, TreeDump};
 
 /// A machine that was rebuilt from what `info mtree` printed of it.
 #[derive(Debug)]
@@ -45,12 +45,12 @@ impl<'a> Machine<'a> {
     ///
     /// ",
     /// )?;
-    /// let machine = Machine::new(&dumps)?;
+    /// let machine = Machine::new(dumps)?;
     /// let answer = machine.built.spaces[0].view().find(0xa_0000).map(|range| range.region().name().to_owned());
     /// assert_eq!(answer.as_deref(), Some("vga-lowmem"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(dumps: &[Dump<'a>]) -> Result<Machine<'a>, Error> {
+    pub fn new(dumps: Vec<Dump<'a>>) -> Result<Machine<'a>, Error> {
         let (tree, flat) = combine(dumps);
         let tree = tree.ok_or(Error::NoTree)?;
         let graph = Graph::new(&tree);
@@ -93,25 +93,26 @@ impl<'a> Machine<'a> {
 /// The tree that says most, and the flat views that do.
 ///
 /// One that was printed with `-D` is taken first; owners are taken from another one of the same machine, if need be.
-pub fn combine<'a>(dumps: &[Dump<'a>]) -> (Option<TreeDump<'a>>, Option<FlatDump<'a>>) {
-    let trees = || dumps.iter().filter_map(Dump::tree);
-    let best = trees().find(|tree| tree.has_disabled() && tree.has_owners());
-    let best = best.or_else(|| trees().find(|tree| tree.has_disabled()));
-    let best = best
-        .or_else(|| trees().find(|tree| tree.has_owners()))
-        .or_else(|| trees().next());
-    let tree = best.map(|best| {
-        let mut best = best.clone();
-        if !best.has_owners()
-            && let Some(owned) = trees().find(|tree| tree.has_owners())
-        {
-            take_owners(&mut best, owned);
+pub fn combine<'a>(dumps: Vec<Dump<'a>>) -> (Option<TreeDump<'a>>, Option<FlatDump<'a>>) {
+    let (mut trees, mut flats) = (Vec::new(), Vec::new());
+    for dump in dumps {
+        match dump {
+            Dump::Tree(tree) => trees.push(tree),
+            Dump::Flat(flat) => flats.push(flat),
         }
-        best
-    });
-    let flats = || dumps.iter().filter_map(Dump::flat);
-    let flat = flats().find(|flat| flat.has_owners()).or_else(|| flats().next());
-    (tree, flat.cloned())
+    }
+    // The first of equals comes first.
+    trees.sort_by_cached_key(|tree| (!tree.has_disabled(), !tree.has_owners()));
+    flats.sort_by_cached_key(|flat| !flat.has_owners());
+    let mut trees = trees.into_iter();
+    let mut tree = trees.next();
+    if let Some(best) = &mut tree
+        && !best.has_owners()
+        && let Some(owned) = trees.find(TreeDump::has_owners)
+    {
+        take_owners(best, &owned);
+    }
+    (tree, flats.into_iter().next())
 }
 
 /// Takes owners from a dump that may lack some of the lines.
@@ -143,19 +144,12 @@ fn take_owners<'a>(tree: &mut TreeDump<'a>, owned: &TreeDump<'a>) {
 /// Puts dumps together that can be of one machine: it is another one when something is there for the second time.
 #[derive(Clone, Debug, Default)]
 pub struct Grouping {
-    seen: Vec<(bool, bool, bool)>,
+    seen: Vec<DumpKind>,
 }
 
 impl Grouping {
     /// Whether this dump begins another machine than the dump before it is of.
-    pub fn begins_machine(&mut self, dump: &Dump<'_>) -> bool {
-        let kind = match dump {
-            Dump::Tree(tree) => (false, tree.has_disabled(), tree.has_owners()),
-            Dump::Flat(flat) => {
-                let has_dispatch = flat.views.iter().any(|view| view.dispatch.is_some());
-                (true, has_dispatch, flat.has_owners())
-            }
-        };
+    pub fn begins_machine(&mut self, kind: DumpKind) -> bool {
         let begins = self.seen.is_empty() || self.seen.contains(&kind);
         if begins {
             self.seen.clear();

@@ -125,7 +125,7 @@ impl<'a> Builder<'_, 'a> {
                     None => builder.container(size),
                 }
             }
-            What::Io if fact.answers => builder.reservation(size),
+            What::Io if fact.answers => builder.io(size, Arc::new(Nobody)),
             What::Io | What::Unprinted => builder.container(size),
         })
     }

@@ -36,8 +36,8 @@ fn swallow(bytes: &[u8]) {
     }
     let mut grouping = Grouping::default();
     let mut machine: Vec<Dump<'_>> = Vec::new();
-    for dump in dumps {
-        if grouping.begins_machine(&dump) {
+    for (dump, text) in dumps.into_iter().zip(&one_by_one) {
+        if grouping.begins_machine(text.kind()) {
             render(&std::mem::take(&mut machine));
         }
         machine.push(dump);
@@ -46,7 +46,7 @@ fn swallow(bytes: &[u8]) {
 }
 
 fn render(dumps: &[Dump<'_>]) {
-    if let Ok(machine) = Machine::new(dumps) {
+    if let Ok(machine) = Machine::new(dumps.to_vec()) {
         for (place, space) in machine.built.spaces.iter().enumerate().take(4) {
             if let Ok(layout) = machine.layout(place) {
                 assert!(layout.view.len() >= space.view().iter().count());
@@ -58,7 +58,7 @@ fn render(dumps: &[Dump<'_>]) {
         }
         let _ = machine.built.memory.mtree_flat().to_string();
     }
-    if let (Some(tree), Some(flat)) = combine(dumps) {
+    if let (Some(tree), Some(flat)) = combine(dumps.to_vec()) {
         let _ = check(&tree, &flat);
     }
 }
@@ -270,7 +270,7 @@ fn what_explodes_is_an_error() {
     }
     regions.push_str("memory-region: l60\n  0000000000000000-0000000000000003 (prio 0, ram): l60\n");
     text = format!("{text}\n{regions}");
-    let error = Machine::new(&parse(&text).unwrap()).unwrap_err();
+    let error = Machine::new(parse(&text).unwrap()).unwrap_err();
     assert!(
         matches!(
             error,

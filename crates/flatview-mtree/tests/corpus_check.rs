@@ -12,7 +12,7 @@ fn dumps<'a>(texts: &[&'a Option<String>]) -> Vec<Dump<'a>> {
 }
 
 fn checked(dumps: &[Dump<'_>]) -> Report {
-    let (tree, flat) = combine(dumps);
+    let (tree, flat) = combine(dumps.to_vec());
     check(&tree.unwrap(), &flat.unwrap()).unwrap()
 }
 
@@ -140,7 +140,7 @@ fn tampering_is_found_out() {
     for (number, machine) in Corpus::from_env().unwrap().machines().enumerate() {
         let machine = machine.unwrap();
         let dumps = dumps(&[&machine.texts.mtree_d_upper, &machine.texts.mtree_f]);
-        let (Some(tree), Some(flat)) = combine(&dumps) else {
+        let (Some(tree), Some(flat)) = combine(dumps) else {
             continue;
         };
         for (which, (name, tamper)) in tampers.iter().enumerate() {
@@ -200,7 +200,7 @@ fn machines_are_told_apart() {
     for pair in machines.windows(2).step_by(5) {
         let own = dumps(&[&pair[0].texts.mtree, &pair[0].texts.mtree_f]);
         let mixed = dumps(&[&pair[0].texts.mtree, &pair[1].texts.mtree_f]);
-        let flat = |dumps: &[Dump<'_>]| in_order(&combine(dumps).1.unwrap());
+        let flat = |dumps: &[Dump<'_>]| in_order(&combine(dumps.to_vec()).1.unwrap());
         let differ = flat(&own) != flat(&mixed);
         let verdict = checked(&mixed).verdict;
         assert_eq!(

@@ -13,7 +13,7 @@ fn what_is_shown_is_what_the_view_has() {
         };
         let mut dumps = parse(tree).unwrap();
         dumps.extend(parse(flat).unwrap());
-        let rebuilt = Machine::new(&dumps).unwrap();
+        let rebuilt = Machine::new(dumps).unwrap();
         for (place, space) in rebuilt.graph.spaces.iter().enumerate() {
             let layout = rebuilt.layout(place).unwrap();
             let at = |what: &str| format!("{}: {what} in {}", machine.name, space.name);

@@ -3,7 +3,7 @@
 use flatview_mtree::qmp::{Flags, Version};
 use serde::Serialize;
 
-use crate::cli::DumpArgs;
+use crate::cli::{DumpArgs, LiveArgs};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::input::{self, Source};
@@ -27,8 +27,14 @@ struct Qemu<'a> {
     command: String,
 }
 
-pub(super) fn run(arguments: &DumpArgs) -> Result<Exit, Error> {
-    let source = arguments.source.source();
+pub(super) fn run(live: &LiveArgs, arguments: &DumpArgs) -> Result<Exit, Error> {
+    let given = arguments.source.as_slice();
+    if given.is_empty() && live.qmp.is_none() {
+        return Err(Error::NoSource);
+    }
+    let [source] = &input::sources(live, given)?[..] else {
+        return Err(Error::NoSource);
+    };
     let flags = arguments.flags.flags();
     if flags != Flags::default() && !matches!(source, Source::Qemu(_)) {
         let flags = flags.command_line().replace("info mtree ", "");
@@ -37,7 +43,7 @@ pub(super) fn run(arguments: &DumpArgs) -> Result<Exit, Error> {
             source_name: source.to_string(),
         });
     }
-    let mut input = input::read(&source, flags, arguments.source.options())?;
+    let mut input = input::read(source, flags, live.options())?;
     input.text.retain(|character| character != '\r');
     if arguments.json {
         let qemu = input.version.as_ref().map(

@@ -19,6 +19,7 @@ pub(super) struct Grown<'a> {
 pub(super) fn grow<'a>(dump: &TreeDump<'a>) -> (Graph<'a>, Vec<Grown<'a>>) {
     let mut graph = Graph::default();
     let mut groups = Vec::new();
+    graph.nodes.reserve(dump.lines().count());
     let complete = dump.has_disabled();
     for group in &dump.groups {
         let root = graph.nodes.len();

@@ -50,15 +50,14 @@ fn bury(graph: &mut Graph<'_>, home: &[NodeId], regions: &mut [(&str, NodeId)]) 
         }
         *id = moved[*id];
     };
-    let nodes = std::mem::take(&mut graph.nodes).into_iter().enumerate();
-    graph
-        .nodes
-        .extend(nodes.filter(|&(id, _)| home[id] == id).map(|(id, mut node)| {
-            node.line = lines[id];
-            node.container.as_mut().map(settle);
-            node.children.iter_mut().for_each(settle);
-            node
-        }));
+    let mut id = 0..;
+    graph.nodes.retain_mut(|node| {
+        let id = id.next().unwrap_or_default();
+        node.line = lines[id];
+        node.container.as_mut().map(settle);
+        node.children.iter_mut().for_each(settle);
+        home[id] == id
+    });
     graph.spaces.iter_mut().for_each(|space| settle(&mut space.root));
     regions.iter_mut().for_each(|(_, root)| settle(root));
 }

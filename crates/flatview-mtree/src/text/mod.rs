@@ -14,4 +14,4 @@ pub use dump::{Dump, FlatDump, Group, Heading, TreeDump, View};
 pub use error::ParseError;
 pub use lines::{RangeLine, RegionLine, SpaceLine};
 pub use parse::parse;
-pub use reader::{DumpText, MOST_LINE, Reader};
+pub use reader::{DumpKind, DumpText, MOST_LINE, Reader};

@@ -1,12 +1,14 @@
 //! Dumps from a stream, one at a time.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use std::num::NonZeroU32;
 
-use super::dump::Dump;
+use super::dispatch::SECTIONS;
+use super::dump::{Dump, VIEW};
 use super::error::ParseError;
 use super::parse::parse_lines;
-use super::split::{Role, Splitter, is_orphan};
+use super::split::{PROMPT, Role, Splitter, is_orphan};
 
 /// Reads dumps one at a time, so that memory is needed for the largest of them only, however many there are and
 /// whatever stands between them.
@@ -45,6 +47,19 @@ pub struct DumpText {
     lines: u32,
 }
 
+/// With which flags of `info mtree` a dump was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DumpKind {
+    /// `-f`.
+    pub flat: bool,
+    /// `-d`.
+    pub dispatch: bool,
+    /// `-o`.
+    pub owners: bool,
+    /// `-D`; a machine without a disabled region looks the same both ways.
+    pub disabled: bool,
+}
+
 /// Lines of dumps are not longer than that, in bytes.
 pub const MOST_LINE: u64 = 1 << 20;
 
@@ -76,7 +91,10 @@ impl<R: BufRead> Reader<R> {
 
     fn next_dump(&mut self) -> io::Result<Option<DumpText>> {
         while self.next_line()? {
-            let line = String::from_utf8_lossy(&self.line);
+            let line = match std::str::from_utf8(&self.line) {
+                Ok(line) => Cow::Borrowed(line),
+                Err(_) => String::from_utf8_lossy(&self.line),
+            };
             let line = line.trim_end_matches('\n').trim_end_matches('\r');
             let done = match self.splitter.look(line) {
                 Role::Heading {
@@ -137,6 +155,21 @@ impl DumpText {
             .first()
             .and_then(|&(_, number)| NonZeroU32::new(number));
         number.unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// With which flags it was printed, as far as a glance tells.
+    pub fn kind(&self) -> DumpKind {
+        let has = |text: &str| self.text.contains(text);
+        DumpKind {
+            flat: self
+                .text
+                .trim_start_matches([' ', '\t', '>'])
+                .trim_start_matches(PROMPT)
+                .starts_with(VIEW),
+            dispatch: has(SECTIONS),
+            owners: has(" owner:{") || has(" orphan\n") || has(" parent:{"),
+            disabled: has(" [disabled]"),
+        }
     }
 
     /// The text, every line ended by `\n`.

@@ -109,7 +109,7 @@ impl Splitter {
 }
 
 /// The monitor's. What was typed behind it comes with sequences that move the cursor, so that it is no use.
-const PROMPT: &str = "(qemu) ";
+pub(super) const PROMPT: &str = "(qemu) ";
 
 /// Where a heading begins: at the beginning, or behind spaces, quotation marks and a prompt.
 fn heading(line: &str) -> Option<usize> {

@@ -58,7 +58,7 @@ pub(crate) fn mtree(gates: &mut Gates) -> Result<()> {
     let flat = flat[0].flat().ok_or("no views")?;
     let cost = repeat(budget, 1, || drop(black_box(facts_from(&graph, flat, true))));
     gates.add(GROUP, "check it", "ms", cost.per(MS));
-    let machine = Machine::new(&dumps)?;
+    let machine = Machine::new(dumps.clone())?;
     let cost = repeat(budget, 1, || drop(black_box(machine.explain(0, 1 << 40))));
     gates.add(GROUP, "explain an address of it", "ms", cost.per(MS));
     Ok(())

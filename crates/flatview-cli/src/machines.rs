@@ -1,0 +1,97 @@
+//! The machines in the sources of a command.
+
+use flatview_mtree::machine::{Grouping, Machine};
+use flatview_mtree::text::{Dump, DumpText, Reader};
+
+use crate::cli::LiveArgs;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::input::{self, Source};
+use crate::output;
+
+/// What `run` says of every machine in some sources, the worst of it. Sources are read as they come, and one machine at
+/// a time is in memory.
+///
+/// If there are several, each gets a heading; of JSON each gets a line anyway.
+pub(crate) fn each(
+    live: &LiveArgs,
+    given: &[Source],
+    json: bool,
+    mut run: impl FnMut(&Machine<'_>) -> Result<Exit, Error>,
+) -> Result<Exit, Error> {
+    let mut machines = 0;
+    let mut exit = Exit::Ok;
+    each_group(live, given, |group| {
+        machines += 1;
+        if machines > 1 && !json {
+            output::text(&format!("\n=== {}\n\n", group.name))?;
+        }
+        let dumps = group.parse()?;
+        let machine = Machine::new(dumps).map_err(|source| group.makes_no_sense(source))?;
+        exit = exit.max(run(&machine)?);
+        // The process ends soon; taking a large machine apart takes longer than all the rest.
+        std::mem::forget(machine);
+        Ok(())
+    })?;
+    Ok(exit)
+}
+
+/// The dumps of one machine.
+pub(crate) struct Group {
+    /// Where they are.
+    pub(crate) name: String,
+    texts: Vec<DumpText>,
+}
+
+impl Group {
+    /// The dumps, parsed.
+    pub(crate) fn parse(&self) -> Result<Vec<Dump<'_>>, Error> {
+        let dumps = self.texts.iter().filter_map(|text| text.parse().transpose());
+        dumps.collect::<Result<_, _>>().map_err(|source| Error::Parse {
+            source_name: self.name.clone(),
+            source,
+        })
+    }
+
+    /// The error of a machine that cannot be made of them.
+    pub(crate) fn makes_no_sense(&self, source: flatview_mtree::Error) -> Error {
+        Error::Machine {
+            source_name: self.name.clone(),
+            source,
+        }
+    }
+}
+
+/// Calls `run` with the dumps of every machine in some sources; with none, if there is nothing in them.
+pub(crate) fn each_group(
+    live: &LiveArgs,
+    given: &[Source],
+    mut run: impl FnMut(&Group) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut grouping = Grouping::default();
+    let mut group = Group {
+        name: String::new(),
+        texts: Vec::new(),
+    };
+    for source in input::sources(live, given)? {
+        let reader = Reader::new(input::open(&source, live.options())?);
+        for text in reader {
+            let text = text.map_err(|error| input::Error::Read {
+                name: source.to_string(),
+                source: error,
+            })?;
+            if grouping.begins_machine(text.kind()) && !group.texts.is_empty() {
+                run(&group)?;
+                group.texts.clear();
+            }
+            if group.texts.is_empty() {
+                group.name = format!("{source}, from line {}", text.number());
+            }
+            group.texts.push(text);
+        }
+        if group.name.is_empty() {
+            group.name = source.to_string();
+        }
+    }
+    run(&group)
+}
