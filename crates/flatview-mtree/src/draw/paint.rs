@@ -70,7 +70,7 @@ impl<'a> Painter<'a> {
         for node in tree.nodes.iter().filter(|node| !node.is_frame() || answers(node)) {
             wanted.push(Want {
                 cells: edges.cells(node.window),
-                room: (width(&first(&node.front.name, 20), FONT) + 12).min(104),
+                room: room(node),
             });
         }
         for (seen, range) in &view {
@@ -293,19 +293,13 @@ impl<'a> Painter<'a> {
         if let Some(alias) = &node.front.alias {
             name = format!("{name} {}", details::target(alias));
         }
-        let mut facts = if node.front.enabled { String::new() } else { "disabled ".to_owned() };
-        facts += details::kind(node.kind());
-        facts = format!("{facts} · {}", human(node.window.size().bytes()));
-        if node.front.priority != 0 {
-            facts = format!("{facts} · prio {}", node.front.priority);
-        }
         let name = shorten(&name, FONT, room);
         if name.is_empty() {
             return Ok(());
         }
         if node.is_frame() {
             let used = width(&name, FONT) + 10;
-            let facts = shorten(&facts, SMALL, room.saturating_sub(used));
+            let facts = facts(node, room.saturating_sub(used));
             write!(
                 f,
                 r#"<text x="{x}" y="{}">{}<tspan class="facts" dx="8">{}</tspan></text>"#,
@@ -314,7 +308,7 @@ impl<'a> Painter<'a> {
                 Escaped(&facts)
             )
         } else {
-            let facts = shorten(&facts, SMALL, room);
+            let facts = facts(node, room);
             write!(f, r#"<text x="{x}" y="{}">{}</text>"#, top + 14, Escaped(&name))?;
             write!(f, r#"<text class="facts" x="{x}" y="{}">{}</text>"#, top + 27, Escaped(&facts))
         }
@@ -368,6 +362,31 @@ pub(super) fn title(layout: &Layout) -> String {
         more => format!(" and {more} more"),
     };
     format!("{}{more} (root {})", names.join(", "), first(&layout.root, 60))
+}
+
+/// What the label of a node tells besides the name: as much as fits, the most telling first.
+fn facts(node: &Node<'_>, room: u64) -> String {
+    let size = human(node.window.size().bytes());
+    let kind = details::kind(node.kind());
+    let kind = if node.front.enabled { kind.to_owned() } else { format!("disabled {kind}") };
+    let priority = match node.front.priority {
+        0 => String::new(),
+        priority => format!(" · prio {priority}"),
+    };
+    // Colours tell the kind, too.
+    let all = [format!("{kind} · {size}{priority}"), format!("{size}{priority}"), size];
+    all.into_iter().find(|facts| width(facts, SMALL) <= room).unwrap_or_default()
+}
+
+/// The width that the name of a node would like to have.
+fn room(node: &Node<'_>) -> u64 {
+    match &node.front.alias {
+        None => (width(&first(&node.front.name, 20), FONT) + 12).min(104),
+        Some(alias) => {
+            let name = format!("{} {}", first(&node.front.name, 40), details::target(alias));
+            (width(&name, FONT) + 12).min(150)
+        }
+    }
 }
 
 /// Whether a node is something that can answer.
