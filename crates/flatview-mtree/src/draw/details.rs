@@ -75,7 +75,10 @@ pub(super) fn node(f: &mut dyn Write, layout: &Layout, tree: &Tree<'_>, node: &N
         }
     }
     ways(f, layout, tree, node)?;
-    if front.window.is_some_and(|window| front.span.within_space() != Some(window)) {
+    if front
+        .window
+        .is_some_and(|window| front.span.within_space() != Some(window))
+    {
         writeln!(f, "cut: all of it would be {}", front.span)?;
     }
     if !matches!(node.kind(), Kind::Container | Kind::Alias) {
@@ -120,7 +123,12 @@ fn ways(f: &mut dyn Write, layout: &Layout, tree: &Tree<'_>, node: &Node<'_>) ->
         if names.len() > MOST {
             write!(f, "… › ")?;
         }
-        let names: Vec<_> = names.iter().take(MOST).rev().map(|name| Escaped(name).to_string()).collect();
+        let names: Vec<_> = names
+            .iter()
+            .take(MOST)
+            .rev()
+            .map(|name| Escaped(name).to_string())
+            .collect();
         writeln!(f, "{}", names.join(" › "))?;
     }
     Ok(())

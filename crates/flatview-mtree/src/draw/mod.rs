@@ -135,7 +135,7 @@ pub fn svg(layout: &Layout, options: &Options) -> String {
 
 /// All spaces of a machine as one HTML page, which needs nothing from outside itself.
 ///
-/// One space is shown at a time. The wheel and the buttons zoom, dragging moves, and the search finds names
+/// One space is shown at a time, `memory` first if there is one. The wheel and the buttons zoom, dragging moves, and the search finds names
 /// (`vga`) and addresses (`0xa0000`) in all spaces. Every key that does something is told on the page. What the
 /// page shows is in its address: `#space=1&search=vga` is the second space with all that has `vga` in its name.
 ///

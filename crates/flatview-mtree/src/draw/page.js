@@ -59,6 +59,7 @@
 
   const spaces = [...document.querySelectorAll('section.space')].map((s, i) => new Space(s, i));
   if (!spaces.length) return;
+  const first = spaces.find(space => space.section.matches('.first')) || spaces[0];
   let now = null, hits = [], current = -1, kept = null, lit = [], lens = null;
 
   // --- where the eye is: x, y of the upper left corner, k pixels for one of the drawing ---
@@ -78,8 +79,9 @@
     if (k >= .4) {
       for (const one of now.wide) {
         const length = one.length ??= Math.max(...one.texts.map(text => text.getComputedTextLength()));
+        const inView = one.home >= x && one.home + 40 < x + w / k;
         const right = one.left + one.width - length - 6;
-        const at = Math.max(one.home, Math.min(x + 6, right));
+        const at = inView ? one.home : Math.max(one.left + 5, Math.min(x + 6, right));
         for (const text of one.texts) text.setAttribute('x', at);
       }
     }
@@ -99,7 +101,7 @@
     const { w, h } = room(), k = Math.max(now.eye.k, .8);
     const middle = marked === null ? at('x') + Math.min(at('width'), w / k * .8) / 2 : now.x(marked) ?? at('x');
     const y = at('y') + at('height') / 2 - h / k / 2;
-    look({ k, x: middle - w / k / 2, y: Math.max(0, y) });
+    look({ k, x: Math.max(0, middle - w / k / 2), y: Math.max(0, y) });
   }
 
   // --- spaces ---
@@ -117,14 +119,18 @@
   function overview() {
     const [top, height] = now.svg.dataset.strip.split(' ').map(Number);
     map.setAttribute('viewBox', `0 ${top} ${now.width} ${height}`);
-    now.svg.querySelector('.view').id = 'view-' + now.index;
     map.replaceChildren();
     const put = (tag, attributes) => {
       const element = document.createElementNS(SVG, tag);
       for (const name in attributes) element.setAttribute(name, attributes[name]);
       return map.appendChild(element);
     };
-    put('use', { href: '#view-' + now.index });
+    for (const piece of now.svg.querySelectorAll('.piece')) {
+      const copy = document.createElementNS(SVG, 'g');
+      copy.setAttribute('class', piece.classList.item(0) + ' ' + piece.classList.item(1));
+      copy.append(piece.querySelector('.base').cloneNode());
+      map.append(copy);
+    }
     for (const { element, space } of hits.slice(0, 1000)) {
       if (space !== now) continue;
       const base = element.querySelector('.base');
@@ -213,7 +219,7 @@
       .filter(thing => thing.first <= address && address <= thing.last)
       .sort((one, other) => depth(one) - depth(other)));
   }
-  const depth = ({ element }) => Number(element.querySelector('.base').getAttribute('y'));
+  const depth = ({ element }) => Number((element.querySelector('.bar') || element.querySelector('.base')).getAttribute('y'));
   function jump(to) {
     hits[current]?.element.classList.remove('now');
     current = (to + hits.length) % hits.length;
@@ -249,14 +255,14 @@
 
   function remember() {
     const parts = new URLSearchParams();
-    if (now.index) parts.set('space', now.index);
+    if (now !== first) parts.set('space', now.index);
     if (query.value.trim()) parts.set('search', query.value.trim());
     try { history.replaceState(null, '', '#' + parts); } catch { /* not everywhere allowed */ }
   }
   function recall() {
     const parts = new URLSearchParams(location.hash.slice(1));
     const text = parts.get('search') || '';
-    show(spaces[Number(parts.get('space'))] || spaces[0]);
+    show(spaces[parts.get('space') ?? first.index] || first);
     query.value = text;
     search(text);
   }

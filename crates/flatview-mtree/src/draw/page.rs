@@ -34,25 +34,44 @@ impl fmt::Display for Page<'_> {
             .map(|name| first(name, 40))
             .collect();
         let title = format!("Memory map: {}", names.join(", "));
-        writeln!(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-        writeln!(f, r#"<meta http-equiv="Content-Security-Policy" content="{POLICY}">"#)?;
-        writeln!(f, r#"<meta name="viewport" content="width=device-width, initial-scale=1">"#)?;
+        writeln!(
+            f,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"
+        )?;
+        writeln!(
+            f,
+            r#"<meta http-equiv="Content-Security-Policy" content="{POLICY}">"#
+        )?;
+        writeln!(
+            f,
+            r#"<meta name="viewport" content="width=device-width, initial-scale=1">"#
+        )?;
         writeln!(f, r#"<meta name="color-scheme" content="light dark">"#)?;
         writeln!(f, "<title>{}</title>", Escaped(&title))?;
         writeln!(f, "<style>\n{DRAWING_STYLE}{STYLE}</style>\n</head>\n<body>")?;
-        writeln!(f, r#"<header><label class="only-scripted">Space <select id="space">"#)?;
+        writeln!(
+            f,
+            r#"<header><label class="only-scripted">Space <select id="space">"#
+        )?;
         for (index, layout) in self.layouts.iter().enumerate() {
             let title = paint::title(layout);
             writeln!(f, r#"<option value="{index}">{}</option>"#, Escaped(&title))?;
         }
         writeln!(f, "</select></label>\n{CONTROLS}</header>")?;
         self.legend(f)?;
-        writeln!(f, r#"<main id="stage" aria-label="the drawing" aria-describedby="keys">"#)?;
+        writeln!(
+            f,
+            r#"<main id="stage" aria-label="the drawing" aria-describedby="keys">"#
+        )?;
         if self.layouts.is_empty() {
             writeln!(f, "<p>There is no address space.</p>")?;
         }
-        for layout in self.layouts {
-            writeln!(f, r#"<section class="space">"#)?;
+        // The order of a dump is that of a hash table; everybody looks at this one first.
+        let main = |layout: &Layout| layout.spaces.iter().any(|name| name == "memory");
+        let main = self.layouts.iter().position(main);
+        for (index, layout) in self.layouts.iter().enumerate() {
+            let first = if main == Some(index) { " first" } else { "" };
+            writeln!(f, r#"<section class="space{first}">"#)?;
             Painter::new(layout, self.options).write(f, Form::Page)?;
             writeln!(f, "</section>")?;
         }
@@ -61,7 +80,10 @@ impl fmt::Display for Page<'_> {
             f,
             r#"<svg id="map" class="flatview only-scripted" preserveAspectRatio="none" aria-hidden="true"></svg>"#
         )?;
-        writeln!(f, r#"<aside id="details" class="only-scripted" aria-live="polite"></aside>"#)?;
+        writeln!(
+            f,
+            r#"<aside id="details" class="only-scripted" aria-live="polite"></aside>"#
+        )?;
         writeln!(f, "<script>\n{SCRIPT}</script>\n</body>\n</html>")
     }
 }
@@ -69,10 +91,17 @@ impl fmt::Display for Page<'_> {
 impl Page<'_> {
     fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The hatches of all drawings come from here, so this one must not vanish with what folds away.
-        writeln!(f, r#"<svg class="hatches" width="0" height="0" aria-hidden="true">{}</svg>"#, paint::HATCHES)?;
+        writeln!(
+            f,
+            r#"<svg class="flatview hatches" width="0" height="0" aria-hidden="true">{}</svg>"#,
+            paint::HATCHES
+        )?;
         write!(f, r#"<ul class="legend">"#)?;
         for (class, name) in paint::LEGEND_ENTRIES {
-            write!(f, r#"<li><svg class="flatview" width="26" height="18" viewBox="-1 -1 26 18" aria-hidden="true">"#)?;
+            write!(
+                f,
+                r#"<li><svg class="flatview" width="26" height="18" viewBox="-1 -1 26 18" aria-hidden="true">"#
+            )?;
             paint::swatch(f, class, 0, 0)?;
             write!(f, "</svg>{name}</li>")?;
         }

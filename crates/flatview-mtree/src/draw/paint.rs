@@ -22,7 +22,7 @@ const MARGIN: u64 = 12;
 const TITLE: u64 = 30;
 const TICK_LINE: u64 = 13;
 const STRIP: u64 = 36;
-const LEGEND: u64 = 34;
+const LEGEND_LINE: u64 = 24;
 /// Between the flat view and what is in front of all.
 const AIR: u64 = 14;
 const FONT: u64 = 12;
@@ -67,19 +67,22 @@ impl<'a> Painter<'a> {
         });
         let edges = Edges::of(pieces.chain(view.iter().map(|&(_, range)| range)));
         let mut wanted = Vec::new();
-        for node in tree.nodes.iter().filter(|node| !node.is_frame() || answers(node)) {
+        for node in &tree.nodes {
             wanted.push(Want {
                 cells: edges.cells(node.window),
                 room: room(node),
+                fills: !node.is_frame() || answers(node),
             });
         }
         for (seen, range) in &view {
             wanted.push(Want {
                 cells: edges.cells(*range),
                 room: (width(&first(&seen.region, 20), FONT) + 12).min(76),
+                fills: true,
             });
         }
-        let scale = Scale::new(edges, &wanted, u64::from(options.width).saturating_sub(2 * MARGIN));
+        let besides = 2 * MARGIN + edges.last().map_or(0, ticks::width);
+        let scale = Scale::new(edges, &wanted, u64::from(options.width).saturating_sub(besides));
         let (rows, boxes_height) = rows::pack(&tree, &scale);
         let (ticks, reach) = ticks::ticks(&scale);
         Painter {
@@ -100,13 +103,21 @@ impl<'a> Painter<'a> {
     }
 
     pub(super) fn height(&self, form: Form) -> u64 {
-        let legend = if form == Form::Document { LEGEND } else { 0 };
-        self.ground() + MARGIN + legend
+        let lines = match form {
+            Form::Document => legend_places(self.width()).map(|(_, line)| line + 1).max(),
+            Form::Page => None,
+        };
+        self.ground() + MARGIN + lines.unwrap_or(0) * LEGEND_LINE
     }
 
     /// Where the flat view begins, from the top.
     fn strip(&self) -> u64 {
-        let lines = self.ticks.iter().map(|tick| tick.line as u64 + 1).max().unwrap_or(0);
+        let lines = self
+            .ticks
+            .iter()
+            .map(|tick| tick.line as u64 + 1)
+            .max()
+            .unwrap_or(0);
         TITLE + lines * TICK_LINE + 4
     }
 
@@ -147,7 +158,11 @@ impl<'a> Painter<'a> {
         }
         let room = width.saturating_sub(2 * MARGIN);
         let short = shorten(&title, 15, room);
-        writeln!(f, r#"<text class="title" x="{MARGIN}" y="20">{}</text>"#, Escaped(&short))?;
+        writeln!(
+            f,
+            r#"<text class="title" x="{MARGIN}" y="20">{}</text>"#,
+            Escaped(&short)
+        )?;
         if self.tree.nodes.is_empty() {
             let y = self.strip() + 20;
             writeln!(f, r#"<text x="{MARGIN}" y="{y}">Nothing is mapped here.</text>"#)?;
@@ -159,7 +174,7 @@ impl<'a> Painter<'a> {
         }
         self.flat_view(f)?;
         if form == Form::Document {
-            legend(f, self.ground() + MARGIN)?;
+            legend(f, self.ground() + MARGIN, width)?;
         }
         writeln!(f, "</svg>")
     }
@@ -171,7 +186,10 @@ impl<'a> Painter<'a> {
             if cut {
                 let (x, width) = (place.start + MARGIN, place.end - place.start);
                 let height = ground - strip;
-                writeln!(f, r#"<rect class="cut" x="{x}" y="{strip}" width="{width}" height="{height}"/>"#)?;
+                writeln!(
+                    f,
+                    r#"<rect class="cut" x="{x}" y="{strip}" width="{width}" height="{height}"/>"#
+                )?;
             }
         }
         write!(f, r#"<path class="guide" d=""#)?;
@@ -186,7 +204,12 @@ impl<'a> Painter<'a> {
         writeln!(f, "\"/>\n<g class=\"ticks\">")?;
         for tick in &self.ticks {
             let y = strip - 4 - tick.line as u64 * TICK_LINE;
-            writeln!(f, r#"<text x="{}" y="{y}">{}</text>"#, tick.x + MARGIN + 3, tick.address)?;
+            writeln!(
+                f,
+                r#"<text x="{}" y="{y}">{}</text>"#,
+                tick.x + MARGIN + 3,
+                tick.address
+            )?;
         }
         writeln!(f, "</g>")
     }
@@ -198,7 +221,11 @@ impl<'a> Painter<'a> {
         for (index, node) in self.tree.nodes.iter().enumerate() {
             // From the upper edge of the box, or of the bar of a frame.
             let row = self.rows[index];
-            let up = if node.is_frame() { row.bottom + rows::BAR } else { row.top };
+            let up = if node.is_frame() {
+                row.bottom + rows::BAR
+            } else {
+                row.top
+            };
             let height = self.ground() - up - top;
             for (range, kind) in self.pieces(node) {
                 let place = self.place(range);
@@ -218,14 +245,23 @@ impl<'a> Painter<'a> {
     /// readonly.
     fn pieces(&self, node: &Node<'a>) -> impl Iterator<Item = (AddressRange, Kind)> {
         let (window, own) = (node.window, node.kind());
-        let shown = node.back.shown.iter().filter_map(move |shown| shown.intersection(window));
+        let shown = node
+            .back
+            .shown
+            .iter()
+            .filter_map(move |shown| shown.intersection(window));
         shown.flat_map(move |shown| {
-            let from = self.view.partition_point(|(_, range)| range.last() < shown.start());
+            let from = self
+                .view
+                .partition_point(|(_, range)| range.last() < shown.start());
             let kinds = self.view[from..]
                 .iter()
                 .map_while(move |(seen, range)| Some((range.intersection(shown)?, seen.kind)));
             // A layout whose view says otherwise is wrong, but not a reason to draw nothing.
-            let unknown = self.view.get(from).is_none_or(|(_, range)| !range.overlaps(shown));
+            let unknown = self
+                .view
+                .get(from)
+                .is_none_or(|(_, range)| !range.overlaps(shown));
             kinds.chain(unknown.then_some((shown, own)))
         })
     }
@@ -245,7 +281,11 @@ impl<'a> Painter<'a> {
         ] {
             f.write_str(if has { name } else { "" })?;
         }
-        write!(f, r#"" data-n="{index}" data-name="{}"#, Escaped(&node.front.name))?;
+        write!(
+            f,
+            r#"" data-n="{index}" data-name="{}"#,
+            Escaped(&node.front.name)
+        )?;
         if let Some(alias) = &node.front.alias {
             write!(f, " → {}", Escaped(&first(&alias.target, 60)))?;
         }
@@ -283,7 +323,8 @@ impl<'a> Painter<'a> {
             }
         }
         // The name stands on what is seen if it has a chance to be read there.
-        let left = if widest.end - widest.start >= 40 { widest.start } else { place.start };
+        let readable = !frame && widest.end - widest.start >= 40;
+        let left = if readable { widest.start } else { place.start };
         self.label(f, node, left + 5, place.end.saturating_sub(left + 8), bar)?;
         writeln!(f, "</g>")
     }
@@ -310,7 +351,12 @@ impl<'a> Painter<'a> {
         } else {
             let facts = facts(node, room);
             write!(f, r#"<text x="{x}" y="{}">{}</text>"#, top + 14, Escaped(&name))?;
-            write!(f, r#"<text class="facts" x="{x}" y="{}">{}</text>"#, top + 27, Escaped(&facts))
+            write!(
+                f,
+                r#"<text class="facts" x="{x}" y="{}">{}</text>"#,
+                top + 27,
+                Escaped(&facts)
+            )
         }
     }
 
@@ -319,7 +365,11 @@ impl<'a> Painter<'a> {
         writeln!(f, r#"<g class="view">"#)?;
         for (hole, place, cut) in self.scale.holes() {
             let place = place.start + MARGIN..place.end + MARGIN;
-            write!(f, r#"<g class="hole"><title>nothing answers&#10;{}</title>"#, details::range(hole))?;
+            write!(
+                f,
+                r#"<g class="hole"><title>nothing answers&#10;{}</title>"#,
+                details::range(hole)
+            )?;
             rect(f, "base", &place, top, bottom)?;
             if cut {
                 let middle = (place.start + place.end) / 2;
@@ -332,7 +382,11 @@ impl<'a> Painter<'a> {
         for (seen, range) in &self.view {
             let place = self.place(*range);
             let (start, last) = (range.start(), range.last());
-            write!(f, r#"<g class="piece {}" data-at="{start:x}-{last:x}""#, class(seen.kind))?;
+            write!(
+                f,
+                r#"<g class="piece {}" data-at="{start:x}-{last:x}""#,
+                class(seen.kind)
+            )?;
             if let Some(node) = self.tree.node_of.get(seen.placement).copied().flatten() {
                 write!(f, r#" data-n="{node}""#)?;
             }
@@ -368,14 +422,24 @@ pub(super) fn title(layout: &Layout) -> String {
 fn facts(node: &Node<'_>, room: u64) -> String {
     let size = human(node.window.size().bytes());
     let kind = details::kind(node.kind());
-    let kind = if node.front.enabled { kind.to_owned() } else { format!("disabled {kind}") };
+    let kind = if node.front.enabled {
+        kind.to_owned()
+    } else {
+        format!("disabled {kind}")
+    };
     let priority = match node.front.priority {
         0 => String::new(),
         priority => format!(" · prio {priority}"),
     };
     // Colours tell the kind, too.
-    let all = [format!("{kind} · {size}{priority}"), format!("{size}{priority}"), size];
-    all.into_iter().find(|facts| width(facts, SMALL) <= room).unwrap_or_default()
+    let all = [
+        format!("{kind} · {size}{priority}"),
+        format!("{size}{priority}"),
+        size,
+    ];
+    all.into_iter()
+        .find(|facts| width(facts, SMALL) <= room)
+        .unwrap_or_default()
 }
 
 /// The width that the name of a node would like to have.
@@ -409,7 +473,10 @@ fn class(kind: Kind) -> &'static str {
 fn rect(f: &mut dyn Write, class: &str, x: &Range<u64>, top: u64, bottom: u64) -> fmt::Result {
     let (width, height) = (x.end - x.start, bottom - top);
     let left = x.start;
-    write!(f, r#"<rect class="{class}" x="{left}" y="{top}" width="{width}" height="{height}"/>"#)
+    write!(
+        f,
+        r#"<rect class="{class}" x="{left}" y="{top}" width="{width}" height="{height}"/>"#
+    )
 }
 
 /// The kinds and what they look like.
@@ -426,15 +493,33 @@ pub(super) const LEGEND_ENTRIES: [(&str, &str); 10] = [
     ("break", "hole, cut short"),
 ];
 
-fn legend(f: &mut dyn Write, top: u64) -> fmt::Result {
+fn legend(f: &mut dyn Write, top: u64, width: u64) -> fmt::Result {
     writeln!(f, r#"<g class="legend">"#)?;
-    let mut x = MARGIN;
-    for (class, name) in LEGEND_ENTRIES {
-        swatch(f, class, x, top)?;
-        writeln!(f, r#"<text class="facts" x="{}" y="{}">{name}</text>"#, x + 30, top + 12)?;
-        x += 30 + width(name, SMALL) + 14;
+    for ((class, name), (x, line)) in LEGEND_ENTRIES.into_iter().zip(legend_places(width)) {
+        let y = top + line * LEGEND_LINE;
+        swatch(f, class, x, y)?;
+        writeln!(
+            f,
+            r#"<text class="facts" x="{}" y="{}">{name}</text>"#,
+            x + 30,
+            y + 12
+        )?;
     }
     writeln!(f, "</g>")
+}
+
+/// Where the entries of the legend go in a drawing of this width: from the left, and in which line.
+fn legend_places(room: u64) -> impl Iterator<Item = (u64, u64)> {
+    let mut at = (MARGIN, 0);
+    LEGEND_ENTRIES.into_iter().map(move |(_, name)| {
+        let needed = 30 + width(name, SMALL);
+        if at.0 + needed > room {
+            at = (MARGIN, at.1 + 1);
+        }
+        let place = at;
+        at.0 += needed + 14;
+        place
+    })
 }
 
 /// A small picture of what a kind looks like.
@@ -443,7 +528,12 @@ pub(super) fn swatch(f: &mut dyn Write, class: &str, x: u64, y: u64) -> fmt::Res
         let place = x..x + 24;
         write!(f, r#"<g class="hole">"#)?;
         rect(f, "base", &place, y, y + 16)?;
-        return write!(f, r#"<path d="M{} {y}l4 5l-6 6l4 5"/><path d="M{} {y}l4 5l-6 6l4 5"/></g>"#, x + 9, x + 15);
+        return write!(
+            f,
+            r#"<path d="M{} {y}l4 5l-6 6l4 5"/><path d="M{} {y}l4 5l-6 6l4 5"/></g>"#,
+            x + 9,
+            x + 15
+        );
     }
     let place = x..x + 24;
     write!(f, r#"<g class="node {class}">"#)?;

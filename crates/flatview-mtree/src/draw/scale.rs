@@ -28,6 +28,10 @@ impl Edges {
         Edges(edges)
     }
 
+    pub(super) fn last(&self) -> Option<u128> {
+        self.0.last().copied()
+    }
+
     /// The number of the first edge that is not before `address`.
     fn at(&self, address: u128) -> usize {
         self.0.partition_point(|&edge| edge < address)
@@ -39,11 +43,14 @@ impl Edges {
     }
 }
 
-/// Cells that something is drawn over, and the width that its name would like to have.
+/// Cells that something is drawn over.
 #[derive(Clone, Debug)]
 pub(super) struct Want {
     pub(super) cells: Range<usize>,
+    /// The width that its name would like to have.
     pub(super) room: u64,
+    /// Whether it is more than a frame: where there are only frames, there is a hole.
+    pub(super) fills: bool,
 }
 
 /// The address line.
@@ -95,7 +102,12 @@ impl Scale {
             at += width;
         }
         x.push(stretch(at));
-        Scale { edges, x, holes, cuts }
+        Scale {
+            edges,
+            x,
+            holes,
+            cuts,
+        }
     }
 
     pub(super) fn edges(&self) -> &Edges {
@@ -139,7 +151,7 @@ impl Scale {
 /// Which cells nothing is drawn over.
 fn holes(cells: usize, wanted: &[Want]) -> Vec<bool> {
     let mut steps = vec![0_i64; cells + 1];
-    for want in wanted.iter().filter(|want| !want.cells.is_empty()) {
+    for want in wanted.iter().filter(|want| want.fills && !want.cells.is_empty()) {
         steps[want.cells.start] += 1;
         steps[want.cells.end] -= 1;
     }

@@ -13,6 +13,7 @@ fn scale(ranges: &[AddressRange], room: u64, width: u64) -> Scale {
         .map(|&range| Want {
             cells: edges.cells(range),
             room,
+            fills: true,
         })
         .collect();
     Scale::new(edges, &wanted, width)
@@ -31,7 +32,10 @@ fn a_port_and_a_dimm_are_both_readable() {
 #[test]
 fn long_holes_are_cut_and_short_ones_are_not() {
     let scale = scale(&[range(0, 7), range(16, 31), range(1 << 40, (1 << 40) + 1)], 0, 0);
-    let holes: Vec<_> = scale.holes().map(|(range, _, cut)| (range.to_string(), cut)).collect();
+    let holes: Vec<_> = scale
+        .holes()
+        .map(|(range, _, cut)| (range.to_string(), cut))
+        .collect();
     assert_eq!(
         holes,
         [

@@ -24,7 +24,7 @@ fn sizes_are_said_as_people_say_them() {
 #[test]
 fn what_fits_is_not_shortened() {
     assert_eq!(shorten("pc.ram", 12, 200), "pc.ram");
-    assert_eq!(shorten("a rather long name", 12, 60), "a rathe…");
+    assert_eq!(shorten("a rather long name", 12, 60), "a rather…");
     assert_eq!(shorten("name", 12, 15), "", "one letter tells nothing");
     assert_eq!(shorten("", 12, 0), "");
     assert_eq!(first("abc", 3), "abc");

@@ -19,6 +19,12 @@ pub(super) struct Tick {
     pub(super) line: usize,
 }
 
+/// The room that an address takes, with what is left free after it.
+pub(super) fn width(address: u128) -> u64 {
+    // Digits of a monospaced font are 0.6 of its size wide.
+    text::address(address).len() as u64 * FONT * 62 / 100 + GAP
+}
+
 /// The addresses that are written, and how far the last of them reach.
 pub(super) fn ticks(scale: &Scale) -> (Vec<Tick>, u64) {
     let mut ends: Vec<u64> = Vec::new();
@@ -33,9 +39,8 @@ pub(super) fn ticks(scale: &Scale) -> (Vec<Tick>, u64) {
             }
             None => continue,
         };
+        ends[line] = x + width(address);
         let address = text::address(address);
-        // Digits of a monospaced font are 0.6 of its size wide.
-        ends[line] = x + address.len() as u64 * FONT * 62 / 100 + GAP;
         ticks.push(Tick { address, x, line });
     }
     let reach = ends.into_iter().max().unwrap_or(0);

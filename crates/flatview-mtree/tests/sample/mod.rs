@@ -7,22 +7,22 @@ use flatview::{AddressRange, Size};
 use flatview_mtree::layout::{AliasOf, Hidden, Kind, Layout, Placement, Seen};
 
 #[derive(Clone, Debug)]
-pub struct Region {
-    pub name: String,
-    pub kind: Kind,
-    pub addr: i128,
-    pub size: u128,
-    pub priority: i32,
-    pub enabled: bool,
-    pub target: Option<(usize, u64)>,
-    pub children: Vec<usize>,
+pub(crate) struct Region {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) addr: i128,
+    pub(crate) size: u128,
+    pub(crate) priority: i32,
+    pub(crate) enabled: bool,
+    pub(crate) target: Option<(usize, u64)>,
+    pub(crate) children: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
-pub struct Machine(pub Vec<Region>);
+pub(crate) struct Machine(pub(crate) Vec<Region>);
 
 impl Machine {
-    pub fn add(&mut self, kind: Kind, name: &str, size: u128) -> usize {
+    pub(crate) fn add(&mut self, kind: Kind, name: &str, size: u128) -> usize {
         self.0.push(Region {
             name: name.to_owned(),
             kind,
@@ -36,14 +36,14 @@ impl Machine {
         self.0.len() - 1
     }
 
-    pub fn alias(&mut self, name: &str, size: u128, target: usize, offset: u64) -> usize {
+    pub(crate) fn alias(&mut self, name: &str, size: u128, target: usize, offset: u64) -> usize {
         let alias = self.add(Kind::Alias, name, size);
         self.0[alias].target = Some((target, offset));
         alias
     }
 
     /// Puts a region into a container; of equal priorities, the later is in front.
-    pub fn map(&mut self, container: usize, addr: i128, priority: i32, region: usize) {
+    pub(crate) fn map(&mut self, container: usize, addr: i128, priority: i32, region: usize) {
         self.0[region].addr = addr;
         self.0[region].priority = priority;
         let before = self.0[container]
@@ -54,14 +54,21 @@ impl Machine {
         self.0[container].children.insert(before, region);
     }
 
-    pub fn layout(&self, space: &str, root: usize) -> Layout {
+    pub(crate) fn layout(&self, space: &str, root: usize) -> Layout {
         let mut layout = Layout {
             spaces: vec![space.to_owned()],
             root: self.0[root].name.clone(),
             placements: Vec::new(),
             view: Vec::new(),
         };
-        self.place(&mut layout.placements, root, None, 0, Some(AddressRange::ALL), true);
+        self.place(
+            &mut layout.placements,
+            root,
+            None,
+            0,
+            Some(AddressRange::ALL),
+            true,
+        );
         render(&mut layout);
         layout
     }
@@ -97,11 +104,28 @@ impl Machine {
             hidden: Vec::new(),
             line: Some(u32::try_from(id).unwrap() + 1),
         });
+        if window.is_none() || placements[index].depth > 30 {
+            return;
+        }
         if let Some((target, offset)) = region.target {
-            self.place(placements, target, Some(index), start - i128::from(offset), window, enabled);
+            self.place(
+                placements,
+                target,
+                Some(index),
+                start - i128::from(offset),
+                window,
+                enabled,
+            );
         }
         for &child in &region.children {
-            self.place(placements, child, Some(index), start + self.0[child].addr, window, enabled);
+            self.place(
+                placements,
+                child,
+                Some(index),
+                start + self.0[child].addr,
+                window,
+                enabled,
+            );
         }
     }
 }
@@ -124,27 +148,43 @@ fn render(layout: &mut Layout) {
     edges.dedup();
     for pair in edges.windows(2) {
         let (start, last) = (pair[0] as u64, (pair[1] - 1) as u64);
-        let Some(winner) = winner(placements, &children, 0, start) else { continue };
+        let Some(winner) = winner(placements, &children, 0, start) else {
+            continue;
+        };
         let by = placements[winner].name.clone();
         for index in 0..placements.len() {
-            if placements[index].window.is_none_or(|window| !window.contains(start)) {
+            if placements[index]
+                .window
+                .is_none_or(|window| !window.contains(start))
+            {
                 continue;
             }
             if index == winner {
                 let before = placements[index].shown.last().copied();
-                placements[index].shown.pop_if(|shown| shown.last().checked_add(1) == Some(start));
-                let from = before.filter(|shown| shown.last() + 1 == start).map_or(start, |shown| shown.start());
-                placements[index].shown.push(AddressRange::from_bounds(from, last).unwrap());
+                placements[index]
+                    .shown
+                    .pop_if(|shown| shown.last().checked_add(1) == Some(start));
+                let from = before
+                    .filter(|shown| shown.last() + 1 == start)
+                    .map_or(start, |shown| shown.start());
+                placements[index]
+                    .shown
+                    .push(AddressRange::from_bounds(from, last).unwrap());
             } else if !(index..end[index]).contains(&winner) && placements[index].enabled {
                 let before = placements[index]
                     .hidden
                     .pop_if(|hidden| hidden.by == by && hidden.range.last() + 1 == start);
                 let from = before.map_or(start, |hidden| hidden.range.start());
                 let range = AddressRange::from_bounds(from, last).unwrap();
-                placements[index].hidden.push(Hidden { range, by: by.clone() });
+                placements[index].hidden.push(Hidden {
+                    range,
+                    by: by.clone(),
+                });
             }
         }
-        let before = layout.view.pop_if(|seen| seen.placement == winner && seen.range.last() + 1 == start);
+        let before = layout
+            .view
+            .pop_if(|seen| seen.placement == winner && seen.range.last() + 1 == start);
         let from = before.map_or(start, |seen| seen.range.start());
         layout.view.push(Seen {
             range: AddressRange::from_bounds(from, last).unwrap(),
@@ -162,12 +202,14 @@ fn winner(placements: &[Placement], children: &[Vec<usize>], index: usize, addre
     if !placement.enabled || !placement.window?.contains(address) {
         return None;
     }
-    let inner = children[index].iter().find_map(|&child| winner(placements, children, child, address));
+    let inner = children[index]
+        .iter()
+        .find_map(|&child| winner(placements, children, child, address));
     inner.or_else(|| (!matches!(placement.kind, Kind::Container | Kind::Alias)).then_some(index))
 }
 
 /// A PC with 67 GiB of memory, and what it answers to `in` and `out`.
-pub fn pc() -> Vec<Layout> {
+pub(crate) fn pc() -> Vec<Layout> {
     let mut pc = Machine::default();
     let system = pc.add(Kind::Container, "system", 1 << 64);
     let ram = pc.add(Kind::Ram, "pc.ram", 0x10_c000_0000);
@@ -228,7 +270,11 @@ pub fn pc() -> Vec<Layout> {
     let alias = pc.alias("bus master", 1 << 64, system, 0);
     pc.map(master, 0, 0, alias);
 
-    let mut layouts = vec![pc.layout("memory", system), pc.layout("I/O", io), pc.layout("VGA", master)];
+    let mut layouts = vec![
+        pc.layout("memory", system),
+        pc.layout("I/O", io),
+        pc.layout("VGA", master),
+    ];
     layouts[0].spaces.push("cpu-memory-0".to_owned());
     layouts
 }
