@@ -1,5 +1,11 @@
 //! Drawings of machines built by hand, and of layouts that no machine has.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail"
+)]
+
 mod sample;
 
 use flatview::AddressRange;

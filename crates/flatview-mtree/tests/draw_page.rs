@@ -3,6 +3,12 @@
 //! Needs Chromium without a window (Debian: `chromium-headless-shell` or `chromium`, or any in
 //! `FLATVIEW_CHROMIUM`). Where there is none, the tests say so and pass.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail"
+)]
+
 mod sample;
 
 use std::fs::{self, File};

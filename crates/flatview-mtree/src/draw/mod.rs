@@ -42,11 +42,13 @@
 //!
 //! # Inside
 //!
-//! [`tree`] decides what becomes a box or a frame, [`scale`] where addresses are and [`rows`] how high things
-//! lie; [`details`] and [`text`] put things into words; [`paint`] writes it all down, and [`page`] adds what
-//! makes a page of it.
+//! `tree` decides what becomes a box or a frame, `scale` where addresses are and `rows` how high things lie;
+//! `ticks`, `label`, `details` and `text` put things into words; `paint` writes it all down, with a `legend`,
+//! and `page` adds what makes a page of it. Style and script are files of their own beside them.
 
 mod details;
+mod label;
+mod legend;
 mod page;
 mod paint;
 mod rows;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Options;
+use super::legend;
 use super::paint::{self, Form, Painter};
 use super::text::{Escaped, first};
 use crate::layout::Layout;
@@ -97,12 +98,12 @@ impl Page<'_> {
             paint::HATCHES
         )?;
         write!(f, r#"<ul class="legend">"#)?;
-        for (class, name) in paint::LEGEND_ENTRIES {
+        for (class, name) in legend::ENTRIES {
             write!(
                 f,
                 r#"<li><svg class="flatview" width="26" height="18" viewBox="-1 -1 26 18" aria-hidden="true">"#
             )?;
-            paint::swatch(f, class, 0, 0)?;
+            legend::swatch(f, class, 0, 0)?;
             write!(f, "</svg>{name}</li>")?;
         }
         writeln!(f, "</ul>")

@@ -7,6 +7,8 @@ use flatview::AddressRange;
 
 use super::Options;
 use super::details;
+use super::label;
+use super::legend;
 use super::rows::{self, Row};
 use super::scale::{Edges, Scale, Want};
 use super::text::{Escaped, first, human, shorten, width};
@@ -18,15 +20,17 @@ const STYLE: &str = include_str!("drawing.css");
 /// What the hatches look like; once in a document.
 pub(super) const HATCHES: &str = include_str!("hatches.svg");
 
-const MARGIN: u64 = 12;
+/// What is left free around a drawing.
+pub(super) const MARGIN: u64 = 12;
 const TITLE: u64 = 30;
 const TICK_LINE: u64 = 13;
 const STRIP: u64 = 36;
-const LEGEND_LINE: u64 = 24;
 /// Between the flat view and what is in front of all.
 const AIR: u64 = 14;
-const FONT: u64 = 12;
-const SMALL: u64 = 10;
+/// The size of names.
+pub(super) const FONT: u64 = 12;
+/// The size of everything else.
+pub(super) const SMALL: u64 = 10;
 
 /// What a drawing is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +74,7 @@ impl<'a> Painter<'a> {
         for node in &tree.nodes {
             wanted.push(Want {
                 cells: edges.cells(node.window),
-                room: room(node),
+                room: label::room(node),
                 fills: !node.is_frame() || answers(node),
             });
         }
@@ -103,11 +107,11 @@ impl<'a> Painter<'a> {
     }
 
     pub(super) fn height(&self, form: Form) -> u64 {
-        let lines = match form {
-            Form::Document => legend_places(self.width()).map(|(_, line)| line + 1).max(),
-            Form::Page => None,
+        let legend = match form {
+            Form::Document => legend::height(self.width()),
+            Form::Page => 0,
         };
-        self.ground() + MARGIN + lines.unwrap_or(0) * LEGEND_LINE
+        self.ground() + MARGIN + legend
     }
 
     /// Where the flat view begins, from the top.
@@ -174,7 +178,7 @@ impl<'a> Painter<'a> {
         }
         self.flat_view(f)?;
         if form == Form::Document {
-            legend(f, self.ground() + MARGIN, width)?;
+            legend::write(f, self.ground() + MARGIN, width)?;
         }
         writeln!(f, "</svg>")
     }
@@ -281,13 +285,10 @@ impl<'a> Painter<'a> {
         ] {
             f.write_str(if has { name } else { "" })?;
         }
-        write!(
-            f,
-            r#"" data-n="{index}" data-name="{}"#,
-            Escaped(&node.front.name)
-        )?;
-        if let Some(alias) = &node.front.alias {
-            write!(f, " → {}", Escaped(&first(&alias.target, 60)))?;
+        write!(f, r#"" data-n="{index}" data-name=""#)?;
+        for (at, name) in node.names(self.layout).enumerate() {
+            let arrow = if at == 0 { "" } else { " → " };
+            write!(f, "{arrow}{}", Escaped(name))?;
         }
         let (start, last) = (node.window.start(), node.window.last());
         write!(f, r#"" data-at="{start:x}-{last:x}"><title>"#)?;
@@ -325,39 +326,8 @@ impl<'a> Painter<'a> {
         // The name stands on what is seen if it has a chance to be read there.
         let readable = !frame && widest.end - widest.start >= 40;
         let left = if readable { widest.start } else { place.start };
-        self.label(f, node, left + 5, place.end.saturating_sub(left + 8), bar)?;
+        label::write(f, node, left + 5, place.end.saturating_sub(left + 8), bar)?;
         writeln!(f, "</g>")
-    }
-
-    fn label(&self, f: &mut dyn Write, node: &Node<'_>, x: u64, room: u64, top: u64) -> fmt::Result {
-        let mut name = first(&node.front.name, 200);
-        if let Some(alias) = &node.front.alias {
-            name = format!("{name} {}", details::target(alias));
-        }
-        let name = shorten(&name, FONT, room);
-        if name.is_empty() {
-            return Ok(());
-        }
-        if node.is_frame() {
-            let used = width(&name, FONT) + 10;
-            let facts = facts(node, room.saturating_sub(used));
-            write!(
-                f,
-                r#"<text x="{x}" y="{}">{}<tspan class="facts" dx="8">{}</tspan></text>"#,
-                top + 14,
-                Escaped(&name),
-                Escaped(&facts)
-            )
-        } else {
-            let facts = facts(node, room);
-            write!(f, r#"<text x="{x}" y="{}">{}</text>"#, top + 14, Escaped(&name))?;
-            write!(
-                f,
-                r#"<text class="facts" x="{x}" y="{}">{}</text>"#,
-                top + 27,
-                Escaped(&facts)
-            )
-        }
     }
 
     fn flat_view(&self, f: &mut dyn Write) -> fmt::Result {
@@ -418,41 +388,6 @@ pub(super) fn title(layout: &Layout) -> String {
     format!("{}{more} (root {})", names.join(", "), first(&layout.root, 60))
 }
 
-/// What the label of a node tells besides the name: as much as fits, the most telling first.
-fn facts(node: &Node<'_>, room: u64) -> String {
-    let size = human(node.window.size().bytes());
-    let kind = details::kind(node.kind());
-    let kind = if node.front.enabled {
-        kind.to_owned()
-    } else {
-        format!("disabled {kind}")
-    };
-    let priority = match node.front.priority {
-        0 => String::new(),
-        priority => format!(" · prio {priority}"),
-    };
-    // Colours tell the kind, too.
-    let all = [
-        format!("{kind} · {size}{priority}"),
-        format!("{size}{priority}"),
-        size,
-    ];
-    all.into_iter()
-        .find(|facts| width(facts, SMALL) <= room)
-        .unwrap_or_default()
-}
-
-/// The width that the name of a node would like to have.
-fn room(node: &Node<'_>) -> u64 {
-    match &node.front.alias {
-        None => (width(&first(&node.front.name, 20), FONT) + 12).min(104),
-        Some(alias) => {
-            let name = format!("{} {}", first(&node.front.name, 40), details::target(alias));
-            (width(&name, FONT) + 12).min(150)
-        }
-    }
-}
-
 /// Whether a node is something that can answer.
 fn answers(node: &Node<'_>) -> bool {
     !matches!(node.kind(), Kind::Container | Kind::Alias)
@@ -470,77 +405,11 @@ fn class(kind: Kind) -> &'static str {
     }
 }
 
-fn rect(f: &mut dyn Write, class: &str, x: &Range<u64>, top: u64, bottom: u64) -> fmt::Result {
+pub(super) fn rect(f: &mut dyn Write, class: &str, x: &Range<u64>, top: u64, bottom: u64) -> fmt::Result {
     let (width, height) = (x.end - x.start, bottom - top);
     let left = x.start;
     write!(
         f,
         r#"<rect class="{class}" x="{left}" y="{top}" width="{width}" height="{height}"/>"#
     )
-}
-
-/// The kinds and what they look like.
-pub(super) const LEGEND_ENTRIES: [(&str, &str); 10] = [
-    ("ram", "RAM"),
-    ("rom", "ROM"),
-    ("io", "I/O"),
-    ("ram-device", "RAM device"),
-    ("rom-device", "ROM device"),
-    ("container frame", "container"),
-    ("ram alias", "alias"),
-    ("ram behind", "hidden"),
-    ("container disabled", "disabled"),
-    ("break", "hole, cut short"),
-];
-
-fn legend(f: &mut dyn Write, top: u64, width: u64) -> fmt::Result {
-    writeln!(f, r#"<g class="legend">"#)?;
-    for ((class, name), (x, line)) in LEGEND_ENTRIES.into_iter().zip(legend_places(width)) {
-        let y = top + line * LEGEND_LINE;
-        swatch(f, class, x, y)?;
-        writeln!(
-            f,
-            r#"<text class="facts" x="{}" y="{}">{name}</text>"#,
-            x + 30,
-            y + 12
-        )?;
-    }
-    writeln!(f, "</g>")
-}
-
-/// Where the entries of the legend go in a drawing of this width: from the left, and in which line.
-fn legend_places(room: u64) -> impl Iterator<Item = (u64, u64)> {
-    let mut at = (MARGIN, 0);
-    LEGEND_ENTRIES.into_iter().map(move |(_, name)| {
-        let needed = 30 + width(name, SMALL);
-        if at.0 + needed > room {
-            at = (MARGIN, at.1 + 1);
-        }
-        let place = at;
-        at.0 += needed + 14;
-        place
-    })
-}
-
-/// A small picture of what a kind looks like.
-pub(super) fn swatch(f: &mut dyn Write, class: &str, x: u64, y: u64) -> fmt::Result {
-    if class == "break" {
-        let place = x..x + 24;
-        write!(f, r#"<g class="hole">"#)?;
-        rect(f, "base", &place, y, y + 16)?;
-        return write!(
-            f,
-            r#"<path d="M{} {y}l4 5l-6 6l4 5"/><path d="M{} {y}l4 5l-6 6l4 5"/></g>"#,
-            x + 9,
-            x + 15
-        );
-    }
-    let place = x..x + 24;
-    write!(f, r#"<g class="node {class}">"#)?;
-    rect(f, "base", &place, y, y + 16)?;
-    if !class.contains("frame") && !class.contains("behind") && !class.contains("disabled") {
-        let kind = class.split(' ').next().unwrap_or(class);
-        rect(f, &format!("seen {kind}"), &place, y, y + 16)?;
-    }
-    write!(f, "</g>")
 }

@@ -37,6 +37,15 @@ impl Node<'_> {
         self.back.kind
     }
 
+    /// The names that it is found by: of an alias, its own and those of what it leads to.
+    pub(super) fn names<'b>(&self, layout: &'b Layout) -> impl Iterator<Item = &'b str> {
+        // What an alias shows stands right behind it.
+        let own = layout.placements[self.front_index..=self.back_index].iter();
+        let lost = layout.placements[self.back_index].alias.as_ref();
+        own.map(|placement| &placement.name[..])
+            .chain(lost.map(|alias| &alias.target[..]))
+    }
+
     pub(super) fn is_alias(&self) -> bool {
         self.front.alias.is_some()
     }
@@ -52,10 +61,10 @@ pub(super) struct Tree<'a> {
 impl<'a> Tree<'a> {
     pub(super) fn of(layout: &'a Layout, options: &Options) -> Tree<'a> {
         let windows = windows(layout, options);
-        let mut targets = vec![None; layout.placements.len()];
+        let mut last_child = vec![None; layout.placements.len()];
         for (index, placement) in layout.placements.iter().enumerate() {
             if let (Some(_), Some(parent)) = (windows[index], parent(placement, index)) {
-                targets[parent] = Some(index);
+                last_child[parent] = Some(index);
             }
         }
         let mut tree = Tree {
@@ -68,7 +77,8 @@ impl<'a> Tree<'a> {
             // An alias and what it shows would be a frame around a box of the same size: one box tells more.
             let shown_by = parent.filter(|&parent| {
                 layout.placements[parent].alias.is_some()
-                    && targets[parent] == Some(index)
+                    && parent + 1 == index
+                    && last_child[parent] == Some(index)
                     && windows[parent] == Some(window)
                     && layout.placements[parent].enabled == placement.enabled
             });
