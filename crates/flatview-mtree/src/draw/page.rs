@@ -10,8 +10,12 @@ use crate::layout::Layout;
 
 const DRAWING_STYLE: &str = include_str!("drawing.css");
 const STYLE: &str = include_str!("page.css");
+const SPACE: &str = include_str!("space.js");
 const SCRIPT: &str = include_str!("page.js");
 const CONTROLS: &str = include_str!("controls.html");
+
+/// Before anything is drawn, or a browser would draw all spaces only to hide them.
+const EARLY: &str = "<script>document.documentElement.classList.add('scripted')</script>";
 
 /// Nothing may be fetched, whatever a name in a dump tries.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
@@ -49,7 +53,10 @@ impl fmt::Display for Page<'_> {
         )?;
         writeln!(f, r#"<meta name="color-scheme" content="light dark">"#)?;
         writeln!(f, "<title>{}</title>", Escaped(&title))?;
-        writeln!(f, "<style>\n{DRAWING_STYLE}{STYLE}</style>\n</head>\n<body>")?;
+        writeln!(
+            f,
+            "<style>\n{DRAWING_STYLE}{STYLE}</style>\n{EARLY}\n</head>\n<body>"
+        )?;
         writeln!(
             f,
             r#"<header><label class="only-scripted">Space <select id="space">"#
@@ -85,7 +92,10 @@ impl fmt::Display for Page<'_> {
             f,
             r#"<aside id="details" class="only-scripted" aria-live="polite"></aside>"#
         )?;
-        writeln!(f, "<script>\n{SCRIPT}</script>\n</body>\n</html>")
+        writeln!(
+            f,
+            "<script>\n(() => {{\n'use strict';\n{SPACE}\n{SCRIPT}}})();\n</script>\n</body>\n</html>"
+        )
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Painter<'a> {
     boxes_height: u64,
     ticks: Vec<Tick>,
     reach: u64,
+    /// Where the flat view begins, from the top.
+    strip: u64,
 }
 
 impl<'a> Painter<'a> {
@@ -89,6 +91,7 @@ impl<'a> Painter<'a> {
         let scale = Scale::new(edges, &wanted, u64::from(options.width).saturating_sub(besides));
         let (rows, boxes_height) = rows::pack(&tree, &scale);
         let (ticks, reach) = ticks::ticks(&scale);
+        let lines = ticks.iter().map(|tick| tick.line as u64 + 1).max().unwrap_or(0);
         Painter {
             layout,
             tree,
@@ -98,6 +101,7 @@ impl<'a> Painter<'a> {
             boxes_height,
             ticks,
             reach,
+            strip: TITLE + lines * TICK_LINE + 4,
         }
     }
 
@@ -114,19 +118,8 @@ impl<'a> Painter<'a> {
         self.ground() + MARGIN + legend
     }
 
-    /// Where the flat view begins, from the top.
-    fn strip(&self) -> u64 {
-        let lines = self
-            .ticks
-            .iter()
-            .map(|tick| tick.line as u64 + 1)
-            .max()
-            .unwrap_or(0);
-        TITLE + lines * TICK_LINE + 4
-    }
-
     fn ground(&self) -> u64 {
-        self.strip() + STRIP + AIR + self.boxes_height
+        self.strip + STRIP + AIR + self.boxes_height
     }
 
     fn place(&self, range: AddressRange) -> Range<u64> {
@@ -148,7 +141,7 @@ impl<'a> Painter<'a> {
             Escaped(&title)
         )?;
         if form == Form::Page {
-            let strip = self.strip();
+            let strip = self.strip;
             write!(f, r#" data-strip="{strip} {STRIP}" data-scale=""#)?;
             for (address, x) in self.scale.ticks() {
                 write!(f, "{address:x},{} ", x + MARGIN)?;
@@ -168,7 +161,7 @@ impl<'a> Painter<'a> {
             Escaped(&short)
         )?;
         if self.tree.nodes.is_empty() {
-            let y = self.strip() + 20;
+            let y = self.strip + 20;
             writeln!(f, r#"<text x="{MARGIN}" y="{y}">Nothing is mapped here.</text>"#)?;
         }
         self.lines(f)?;
@@ -185,7 +178,7 @@ impl<'a> Painter<'a> {
 
     /// Addresses, lines down from them, and holes.
     fn lines(&self, f: &mut dyn Write) -> fmt::Result {
-        let (strip, ground) = (self.strip(), self.ground());
+        let (strip, ground) = (self.strip, self.ground());
         for (_, place, cut) in self.scale.holes() {
             if cut {
                 let (x, width) = (place.start + MARGIN, place.end - place.start);
@@ -221,7 +214,7 @@ impl<'a> Painter<'a> {
     /// What is seen, connected to the flat view.
     fn columns(&self, f: &mut dyn Write) -> fmt::Result {
         writeln!(f, r#"<g class="columns">"#)?;
-        let top = self.strip() + STRIP;
+        let top = self.strip + STRIP;
         for (index, node) in self.tree.nodes.iter().enumerate() {
             // From the upper edge of the box, or of the bar of a frame.
             let row = self.rows[index];
@@ -331,7 +324,7 @@ impl<'a> Painter<'a> {
     }
 
     fn flat_view(&self, f: &mut dyn Write) -> fmt::Result {
-        let (top, bottom) = (self.strip(), self.strip() + STRIP);
+        let (top, bottom) = (self.strip, self.strip + STRIP);
         writeln!(f, r#"<g class="view">"#)?;
         for (hole, place, cut) in self.scale.holes() {
             let place = place.start + MARGIN..place.end + MARGIN;
