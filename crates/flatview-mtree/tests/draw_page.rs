@@ -31,16 +31,18 @@ struct Page {
 
 impl Page {
     fn of(layouts: &[Layout]) -> Option<Page> {
+        Page::with_hands(layouts, "")
+    }
+
+    /// A page that somebody uses: what `hands` does, in JavaScript, after the page's own script has run.
+    fn with_hands(layouts: &[Layout], hands: &str) -> Option<Page> {
         let Some(browser) = browser() else {
             eprintln!("!!! NO CHROMIUM HERE: the page is NOT tested. Install chromium-headless-shell.");
             return None;
         };
         let folder = TempDir::new().unwrap();
-        fs::write(
-            folder.path().join("page.html"),
-            html(layouts, &Options::default()),
-        )
-        .unwrap();
+        let page = html(layouts, &Options::default()) + &format!("<script>{hands}</script>");
+        fs::write(folder.path().join("page.html"), page).unwrap();
         Some(Page { folder, browser })
     }
 
@@ -191,6 +193,54 @@ fn a_space_is_chosen() {
 }
 
 #[test]
+fn hands_zoom_move_point_and_turn() {
+    let hands = r#"
+        const stage = document.getElementById('stage');
+        const report = [];
+        const shown = () => document.querySelector('.space.on > svg');
+        const box = () => shown().getAttribute('viewBox').split(' ').map(Number);
+        const key = key => stage.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        const note = (what, right) => report.push(what + ':' + right);
+        let before = box();
+        key('+');
+        note('plus', box()[2] < before[2]);
+        key('-');
+        note('minus', Math.abs(box()[2] - before[2]) < 1);
+        stage.dispatchEvent(new WheelEvent('wheel', { deltaY: -500, clientX: 10, clientY: 300, bubbles: true, cancelable: true }));
+        note('wheel', box()[2] < before[2]);
+        before = box();
+        key('ArrowRight');
+        note('right', box()[0] > before[0]);
+        before = box();
+        const hand = (type, clientX) => stage.dispatchEvent(new PointerEvent(type, { clientX, clientY: 300, pointerId: 1, bubbles: true }));
+        stage.setPointerCapture = () => {};
+        hand('pointerdown', 500); hand('pointermove', 450); hand('pointerup', 450);
+        note('drag', box()[0] > before[0]);
+        key('0');
+        const hidden = shown().querySelector('.alias > .hidden');
+        hidden.dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
+        const details = document.getElementById('details').textContent;
+        note('hidden', details.includes('hidden by vga-lowmem'));
+        note('alias', details.includes('ram-below-4g → pc.ram'));
+        key('s');
+        note('space', document.getElementById('space').value === '1' && location.hash === '#space=1');
+        key('n');
+        note('next', document.getElementById('details').querySelector('h2').textContent === 'io');
+        key('/');
+        note('find', document.activeElement.id === 'query');
+        document.title = report.join(' ');
+    "#;
+    let Some(page) = Page::with_hands(&pc(), hands) else {
+        return;
+    };
+    let document = page.document("");
+    assert_eq!(
+        between(&document, "<title>", "</title>"),
+        "plus:true minus:true wheel:true right:true drag:true hidden:true alias:true space:true next:true find:true"
+    );
+}
+
+#[test]
 fn of_a_large_space_only_what_is_near_is_in_the_document() {
     let mut machine = Machine::default();
     let io = machine.add(Kind::Container, "io", 0x1_0000);
@@ -223,7 +273,7 @@ fn hostile_names_do_nothing() {
         return;
     };
     let document = page.document("search=%3Cimg");
-    assert_eq!(document.matches("<script").count(), 2);
+    assert_eq!(document.matches("<script").count(), 3);
     assert!(!document.contains("<img"));
     assert!(!document.contains("<title>evil"));
     let details = between(&document, "<aside", "</aside>");

@@ -164,7 +164,8 @@ function search(text) {
   if (text) {
     const address = /^0x[0-9a-f]{1,16}$/.test(text) ? text : null;
     if (address) byAddress(BigInt(address));
-    else hits = inOrder().flatMap(space => space.nodes.filter(node => node.name.includes(text)));
+    else hits = inOrder().flatMap(space => space.nodes.filter(node => node.name.includes(text))
+      .sort((one, other) => one.first < other.first ? -1 : one.first > other.first ? 1 : depth(one) - depth(other)));
     if (!hits.length && /^[0-9a-f]{1,16}$/.test(text)) byAddress(BigInt('0x' + text));
     for (const { element, space } of hits) {
       element.classList.add('hit');
