@@ -66,42 +66,39 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// A line at least `width` wide, and wider if what is `wanted` on it asks for that.
+    /// A line about `width` wide, or wider if what is `wanted` on it asks for that.
     pub(super) fn new(edges: Edges, wanted: &[Want], width: u64) -> Scale {
         let cells = edges.0.len().saturating_sub(1);
         let holes = holes(cells, wanted);
         let mut cuts = vec![false; cells];
-        let mut widths: Vec<u64> = Vec::with_capacity(cells);
+        // Of each cell, the least width, and what of it grows if there is room.
+        let mut widths: Vec<(u64, u64)> = Vec::with_capacity(cells);
         for (cell, bytes) in edges.0.windows(2).map(|pair| pair[1] - pair[0]).enumerate() {
             widths.push(if holes[cell] {
                 let asked = LEAST + log2(bytes) * 3 / 32;
                 cuts[cell] = asked > WIDEST_HOLE;
-                asked.min(WIDEST_HOLE)
+                (asked.min(WIDEST_HOLE), 0)
             } else {
-                LEAST + 4 + log2(bytes) * 3 / 16
+                let asked = LEAST + 4 + log2(bytes) * 3 / 16;
+                (asked, asked)
             });
         }
         for want in wanted {
             // What spans many cells is wide anyway; this also keeps the work linear.
             if (1..=6).contains(&want.cells.len()) {
                 let each = want.room.div_ceil(want.cells.len() as u64);
-                for width in &mut widths[want.cells.clone()] {
-                    *width = (*width).max(each);
+                for (least, _) in &mut widths[want.cells.clone()] {
+                    *least = (*least).max(each);
                 }
             }
         }
-        let total: u64 = widths.iter().sum();
-        let stretch = |x: u64| match total {
-            1.. if total < width => x * width / total,
-            _ => x,
-        };
-        let mut x = Vec::with_capacity(cells + 1);
+        let factor = factor(&widths, width);
+        let mut x = vec![0];
         let mut at = 0;
-        for width in widths {
-            x.push(stretch(at));
-            at += width;
+        for widths in widths {
+            at += stretched(widths, factor);
+            x.push(at);
         }
-        x.push(stretch(at));
         Scale {
             edges,
             x,
@@ -146,6 +143,25 @@ impl Scale {
                 Some((range, self.x[cell]..self.x[cell + 1], self.cuts[cell]))
             })
     }
+}
+
+/// One, in what factors are counted in.
+const ONE: u64 = 256;
+
+/// The width of a cell that grows by a factor, unless its name asks for more.
+fn stretched((least, growing): (u64, u64), factor: u64) -> u64 {
+    least.max(growing * factor / ONE)
+}
+
+/// The largest factor by which cells can grow so that all of them fit; at least one.
+fn factor(widths: &[(u64, u64)], room: u64) -> u64 {
+    let (mut fits, mut too_much) = (ONE, ONE << 12);
+    while too_much - fits > 1 {
+        let middle = fits.midpoint(too_much);
+        let total: u64 = widths.iter().map(|&width| stretched(width, middle)).sum();
+        *if total <= room { &mut fits } else { &mut too_much } = middle;
+    }
+    fits
 }
 
 /// Which cells nothing is drawn over.

@@ -80,7 +80,12 @@ proptest! {
             prop_assert!(pair[0].0 < pair[1].0);
             prop_assert!(pair[1].1 - pair[0].1 >= LEAST, "{:?}", pair);
         }
-        prop_assert!(scale.width() >= width);
+        let least = super::tests::scale(&ranges, room, 0).width();
+        prop_assert!(scale.width() <= width.max(least));
+        if !ranges.is_empty() {
+            let rounding = 2 * ticks.len() as u64;
+            prop_assert!(scale.width() + rounding >= width.max(least), "{} of {}", scale.width(), width);
+        }
         for range in ranges {
             let place = scale.place(range);
             prop_assert!(ticks.contains(&(range.start().into(), place.start)));
