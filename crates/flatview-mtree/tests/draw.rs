@@ -343,7 +343,51 @@ fn seen() -> impl Strategy<Value = Seen> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Who looks down from the flat view meets first what answers.
+    #[test]
+    fn between_what_is_seen_and_the_flat_view_nobody_else_would_answer(
+        regions in prop::collection::vec((kind(), 0..64_i128, 1..32_u128, -2..3_i32, any::<u16>()), 1..14),
+    ) {
+        let mut machine = Machine::default();
+        let root = machine.add(Kind::Container, "root", 64);
+        for (number, (kind, at, size, priority, with)) in regions.into_iter().enumerate() {
+            let name = format!("r{number}");
+            // The first so many are there already: no way leads back.
+            let other = usize::from(with) % machine.0.len();
+            let id = match kind {
+                Kind::Alias if other != root => machine.alias(&name, size, other, u64::from(with) % 8),
+                Kind::Alias => continue,
+                _ => machine.add(kind, &name, size),
+            };
+            let parent = if [machine.0[other].kind, kind].contains(&Kind::Alias) { root } else { other };
+            machine.map(parent, at % 40, priority, id);
+        }
+        let drawing = svg(&machine.layout("any", root), &Options::default());
+        let document = parse(&drawing);
+        let place = |rect: Node<'_, '_>| {
+            let [x, y, width, height] = ["x", "y", "width", "height"].map(|name| number(rect, name));
+            (x..x + width, y..y + height)
+        };
+        let answering = |node: &Node<'_, '_>| {
+            let through = ["frame", "container", "lost"].iter().any(|class| has_class(*node, class));
+            node.has_attribute("data-n") && has_class(*node, "node") && !through
+        };
+        let boxes: Vec<_> = document
+            .descendants()
+            .filter(answering)
+            .map(|node| (node.attribute("data-n"), place(part(node, "base")[0])))
+            .collect();
+        let columns = document.descendants().find(|node| has_class(*node, "columns")).unwrap();
+        for column in columns.children().filter(Node::is_element) {
+            let (x, y) = place(column);
+            for (number, (other_x, other_y)) in &boxes {
+                let apart = x.end <= other_x.start || other_x.end <= x.start || other_y.start >= y.end;
+                prop_assert!(apart || column.attribute("data-n") == *number, "{number:?} in\n{drawing}");
+            }
+        }
+    }
 
     /// A layout promises a lot; one that keeps nothing of it is drawn as nonsense, but drawn.
     #[test]

@@ -81,10 +81,13 @@ pub(super) fn node(f: &mut dyn Write, layout: &Layout, tree: &Tree<'_>, node: &N
     {
         writeln!(f, "cut: all of it would be {}", front.span)?;
     }
-    if !matches!(node.kind(), Kind::Container | Kind::Alias) {
+    if matches!(node.kind(), Kind::Container | Kind::Alias) {
+        // In front of it, or behind where it lets through.
+        others(f, "others answer at", back)?;
+    } else {
         answers(f, back)?;
+        others(f, "hidden at", back)?;
     }
-    hidden(f, back)?;
     if let Some(line) = front.line {
         writeln!(f, "line {line} of the dump")?;
     }
@@ -145,11 +148,11 @@ fn answers(f: &mut dyn Write, placement: &Placement) -> fmt::Result {
     }
 }
 
-fn hidden(f: &mut dyn Write, placement: &Placement) -> fmt::Result {
+fn others(f: &mut dyn Write, what: &str, placement: &Placement) -> fmt::Result {
     if placement.hidden.is_empty() {
         return Ok(());
     }
-    write!(f, "hidden at ")?;
+    write!(f, "{what} ")?;
     list(f, &placement.hidden, |f, hidden| {
         write!(f, "{} by {}", hidden.range, Escaped(&first(&hidden.by, OTHER)))
     })

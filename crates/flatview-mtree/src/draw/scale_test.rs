@@ -72,22 +72,22 @@ proptest! {
             .iter()
             .map(|&(one, other, shift)| range((one >> shift).min(other), (one >> shift).max(other)))
             .collect();
-        let scale = scale(&ranges, room, width);
-        let ticks: Vec<_> = scale.ticks().collect();
+        let line = scale(&ranges, room, width);
+        let ticks: Vec<_> = line.ticks().collect();
         prop_assert_eq!(ticks.first(), Some(&(0, 0)));
         prop_assert_eq!(ticks.last().map(|tick| tick.0), Some(1 << 64));
         for pair in ticks.windows(2) {
             prop_assert!(pair[0].0 < pair[1].0);
             prop_assert!(pair[1].1 - pair[0].1 >= LEAST, "{:?}", pair);
         }
-        let least = super::tests::scale(&ranges, room, 0).width();
-        prop_assert!(scale.width() <= width.max(least));
+        let least = scale(&ranges, room, 0).width();
+        prop_assert!(line.width() <= width.max(least));
         if !ranges.is_empty() {
             let rounding = 2 * ticks.len() as u64;
-            prop_assert!(scale.width() + rounding >= width.max(least), "{} of {}", scale.width(), width);
+            prop_assert!(line.width() + rounding >= width.max(least), "{} of {}", line.width(), width);
         }
         for range in ranges {
-            let place = scale.place(range);
+            let place = line.place(range);
             prop_assert!(ticks.contains(&(range.start().into(), place.start)));
             prop_assert!(ticks.contains(&(u128::from(range.last()) + 1, place.end)));
         }
