@@ -63,7 +63,7 @@ pub(super) fn node(f: &mut dyn Write, layout: &Layout, tree: &Tree<'_>, node: &N
     } else {
         ""
     };
-    writeln!(f, "{disabled}{seen_through}{what}, {}", range(node.window))?;
+    writeln!(f, "{disabled}{seen_through}{what}, {}", range(node.whole()))?;
     match parent(front, node.front_index).map(|parent| &layout.placements[parent]) {
         None => writeln!(f, "the root")?,
         Some(parent) if parent.alias.is_some() => {

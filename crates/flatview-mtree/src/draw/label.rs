@@ -41,7 +41,7 @@ pub(super) fn write(f: &mut dyn Write, node: &Node<'_>, x: u64, room: u64, top: 
 
 /// What the label of a node tells besides the name: as much as fits, the most telling first.
 fn facts(node: &Node<'_>, room: u64) -> String {
-    let size = human(node.window.size().bytes());
+    let size = human(node.whole().size().bytes());
     let kind = details::kind(node.kind());
     let kind = if node.front.enabled {
         kind.to_owned()

@@ -361,7 +361,7 @@ impl<'a> Painter<'a> {
             let name = shorten(&seen.region, FONT, room);
             if !name.is_empty() {
                 let x = place.start + 4;
-                let size = shorten(&human(range.size().bytes()), SMALL, room);
+                let size = shorten(&human(seen.range.size().bytes()), SMALL, room);
                 write!(f, r#"<text x="{x}" y="{}">{}</text>"#, top + 15, Escaped(&name))?;
                 write!(f, r#"<text class="facts" x="{x}" y="{}">{size}</text>"#, top + 28)?;
             }

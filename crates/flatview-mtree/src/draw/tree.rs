@@ -32,6 +32,11 @@ impl Node<'_> {
         self.hindmost.is_some()
     }
 
+    /// All of its window, drawn or not.
+    pub(super) fn whole(&self) -> AddressRange {
+        self.front.window.unwrap_or(self.window)
+    }
+
     /// What it looks like.
     pub(super) fn kind(&self) -> Kind {
         self.back.kind
