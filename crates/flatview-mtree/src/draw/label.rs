@@ -69,7 +69,7 @@ pub(super) fn room(node: &Node<'_>) -> u64 {
         None => (width(&first(&node.front.name, 20), FONT) + 12).min(104),
         Some(alias) => {
             let name = format!("{} {}", first(&node.front.name, 40), details::target(alias));
-            (width(&name, FONT) + 12).min(190)
+            (width(&name, FONT) + 12).min(210)
         }
     }
 }

@@ -47,12 +47,12 @@ function zoom(by, atX = room().w / 2, atY = 0) {
   look({ k: next, x: x + atX / k - atX / next, y: y + atY / k - atY / next });
 }
 const move = (dx, dy) => look({ ...now.eye, x: now.eye.x + dx / now.eye.k, y: now.eye.y + dy / now.eye.k });
-const readable = () => look({ x: 0, y: 0, k: Math.max(whole(now), .8) });
+const readable = () => look({ x: 0, y: 0, k: Math.max(whole(now), .75) });
 const fit = () => look({ x: 0, y: 0, k: whole(now) });
 function centre(element) {
   const base = element.querySelector('.base');
   const at = name => Number(base.getAttribute(name));
-  const { w, h } = room(), k = Math.max(now.eye.k, .8);
+  const { w, h } = room(), k = Math.max(now.eye.k, .75);
   const middle = marked === null ? at('x') + Math.min(at('width'), w / k * .8) / 2 : now.x(marked) ?? at('x');
   const y = at('y') + at('height') / 2 - h / k / 2;
   look({ k, x: Math.max(0, middle - w / k / 2), y: Math.max(0, y) });
