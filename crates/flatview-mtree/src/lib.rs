@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod check;
+pub mod draw;
 mod error;
 pub mod explain;
 pub mod facts;
