@@ -2,7 +2,7 @@
 
 use super::MemTxAttrs;
 use super::dispatch::Device;
-use crate::iommu::IommuOps;
+use crate::iommu::IommuAccess;
 use crate::ram::{RamBlock, RamBlockInner};
 use crate::region::{Backing, Region};
 use crate::view::{FlatRange, FlatView};
@@ -49,6 +49,14 @@ impl Intent {
     pub(super) fn is_write(self) -> bool {
         self != Intent::Read
     }
+
+    /// What every IOMMU on the way has to permit.
+    pub(super) fn wanted(self) -> IommuAccess {
+        match self {
+            Intent::Read => IommuAccess::READ,
+            Intent::Write | Intent::Load => IommuAccess::WRITE,
+        }
+    }
 }
 
 /// What answers at an address.
@@ -70,7 +78,6 @@ pub(crate) enum Answer<'a> {
         offset: u64,
     },
     Iommu {
-        ops: &'a dyn IommuOps,
         region: &'a Region,
         offset: u64,
         left: u64,
@@ -121,12 +128,7 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
         }
         Backing::RomDevice(_, device) if intent != Intent::Load => at_device(device),
         Backing::RomDevice(..) | Backing::Mmio(_) => Answer::Nothing { left },
-        Backing::Iommu(iommu) => Answer::Iommu {
-            ops: &*iommu.ops,
-            region,
-            offset,
-            left,
-        },
+        Backing::Iommu(_) => Answer::Iommu { region, offset, left },
         // Containers and aliases are never seen.
         Backing::Reservation | Backing::Container | Backing::Alias(_) => Answer::Nothing { left },
     }
