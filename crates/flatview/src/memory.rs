@@ -460,8 +460,8 @@ impl Drop for MemoryInner {
     fn drop(&mut self) {
         self.shared.unregister_all();
         let registered = self.shared.registry.lock().take();
-        let blocks = self.shared.tree.lock().logged_blocks();
-        for (block, _) in &blocks {
+        let blocks = self.shared.ram.blocks();
+        for block in &blocks {
             block
                 .inner()
                 .log

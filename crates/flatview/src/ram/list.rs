@@ -239,7 +239,7 @@ impl RamList {
     }
 
     /// All blocks, in the order of the list.
-    pub(super) fn blocks(&self) -> Vec<RamBlock> {
+    pub(crate) fn blocks(&self) -> Vec<RamBlock> {
         let state = self.state.lock();
         state.entries.values().filter_map(Entry::block).collect()
     }
