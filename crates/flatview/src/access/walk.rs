@@ -5,7 +5,6 @@ use super::dispatch::{Device, MAX_SIZE};
 use super::{MemTxAttrs, MemTxError};
 use crate::iommu::IommuStep;
 use crate::ram::{RamBlock, RamWindow};
-use crate::region::Backing;
 use crate::space::ViewRef;
 use crate::view::FlatView;
 
@@ -106,11 +105,9 @@ impl Run {
                 }
             }
             // RAM that refuses is RAM.
-            Answer::Nothing { left } => match range.region().backing() {
-                Backing::Ram(_) | Backing::RamDevice(_) => {
-                    finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR))
-                }
-                _ => finish(clip(left), nobody),
+            Answer::Nothing { left } => match range.region().kind().is_ram() {
+                true => finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR)),
+                false => finish(clip(left), nobody),
             },
             Answer::Iommu { region, offset, left } => {
                 let onward = match self.iommus {

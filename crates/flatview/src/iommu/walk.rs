@@ -108,7 +108,7 @@ impl AddressSpace {
         };
         let found = walk(self, address, wanted, attrs).ok_or(MemTxError::DECODE_ERROR)?;
         let mut permission = found.permission;
-        if found.range.is_readonly() && is_memory(&found.range) {
+        if found.range.is_readonly() && found.range.region().kind().is_ram() {
             permission -= IommuAccess::WRITE;
         }
         let is_somebody = found.range.region().kind() != RegionKind::Reservation;
@@ -123,10 +123,6 @@ impl AddressSpace {
             permission,
         })
     }
-}
-
-fn is_memory(range: &FlatRange) -> bool {
-    matches!(range.region().kind(), RegionKind::Ram | RegionKind::RamDevice)
 }
 
 /// The memory that a translation leads to: what a VFIO container maps for its device.
@@ -159,7 +155,7 @@ impl IotlbEntry {
         let everything = IommuAccess::empty();
         let found = walk(target, address, everything, MemTxAttrs::UNSPECIFIED).ok_or_else(not_memory)?;
         let permission = self.permission & found.permission;
-        if permission.is_empty() || !is_memory(&found.range) {
+        if permission.is_empty() || !found.range.region().kind().is_ram() {
             return Err(not_memory());
         }
         if found.following < self.address_mask {
