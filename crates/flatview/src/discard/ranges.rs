@@ -8,7 +8,7 @@ use super::{
     RamDiscardError, RamDiscardListener, RamDiscardListenerId, RamDiscardManager, RamParts, RamSection,
 };
 use crate::address::AddressRange;
-use crate::deliver::call;
+use crate::deliver::{call, caught};
 use crate::listener::ListenerResult;
 use crate::primitive::Mutex;
 use crate::thread_lock::{ThreadLock, ThreadLockGuard};
@@ -88,10 +88,7 @@ impl Entry {
 
     /// Nobody can refuse this, and who panics keeps nobody else from hearing it.
     fn tell_discarded(&self, section: RamSection) {
-        let _ = call(|| {
-            self.listener.notify_discard(section);
-            Ok(())
-        });
+        let _ = caught(|| self.listener.notify_discard(section));
     }
 
     fn sections(&self, parts: &[AddressRange]) -> impl Iterator<Item = RamSection> {
