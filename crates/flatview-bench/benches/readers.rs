@@ -7,14 +7,10 @@ mod thread_cpu;
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use flatview_bench::addresses::{Pattern, throughput};
-use flatview_bench::peers::BareStarts;
-use flatview_bench::readers::{Run, run, with_commits};
-use flatview_bench::scenes::{Others, Windows};
+use flatview_bench::readers::{Run, Scene, run, with_commits};
 
 use thread_cpu::ThreadCpu;
 
-const COUNT: usize = 1_000;
 const DURATION: Duration = Duration::from_millis(6);
 const TRIES: usize = 10;
 
@@ -33,26 +29,10 @@ fn side_by_side(mut attempt: impl FnMut() -> Run) -> f64 {
 }
 
 fn readers(c: &mut Criterion<ThreadCpu>) {
-    let scene = Windows::new(COUNT, Others::None).expect("a scene");
-    let bare = BareStarts::windows(COUNT);
-    let pattern = Pattern::windows(COUNT);
-    let looks = |_| {
-        let mut reader = scene.space.reader();
-        move || {
-            throughput(pattern, |a| {
-                reader
-                    .find(a)
-                    .map_or(0, |range| range.start() ^ range.offset_in_region())
-            })
-        }
-    };
-    let loads = |_| || throughput(pattern, |a| a ^ bare.load());
-    let mut enabled = true;
-    let mut commit = || {
-        enabled = !enabled;
-        bare.touch();
-        scene.set(COUNT / 2, enabled).expect("a window can be toggled");
-    };
+    let scene = Scene::new().expect("a scene");
+    let looks = |_| scene.looks();
+    let loads = |_| scene.loads();
+    let mut commit = scene.commits();
     let mut group = c.benchmark_group("readers");
     group.sample_size(50).sampling_mode(SamplingMode::Flat);
     let mut add = |name: &str, attempt: &mut dyn FnMut() -> Run| {

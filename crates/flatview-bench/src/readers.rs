@@ -7,8 +7,63 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::addresses::LOOKUPS;
+use crate::addresses::{LOOKUPS, Pattern, throughput};
 use crate::measure::{Cost, thread_cpu_time};
+use crate::peers::BareStarts;
+use crate::scenes::{Others, Windows};
+
+/// What threads look at while another one changes it: 1,000 windows, and bare words to load beside them.
+#[derive(Debug)]
+pub struct Scene {
+    windows: Windows,
+    bare: BareStarts,
+    pattern: Pattern,
+}
+
+impl Scene {
+    const COUNT: usize = 1_000;
+
+    /// With all windows there.
+    ///
+    /// # Errors
+    ///
+    /// What [`Windows::new`] says.
+    pub fn new() -> Result<Scene, flatview::Error> {
+        Ok(Scene {
+            windows: Windows::new(Scene::COUNT, Others::None)?,
+            bare: BareStarts::windows(Scene::COUNT),
+            pattern: Pattern::windows(Scene::COUNT),
+        })
+    }
+
+    /// One thread's work: look-ups.
+    pub fn looks(&self) -> impl FnMut() {
+        let mut reader = self.windows.space.reader();
+        move || {
+            throughput(self.pattern, |a| {
+                reader
+                    .find(a)
+                    .map_or(0, |range| range.start() ^ range.offset_in_region())
+            });
+        }
+    }
+
+    /// One thread's work: loads that go nowhere else.
+    pub fn loads(&self) -> impl FnMut() {
+        || throughput(self.pattern, |a| a ^ self.bare.load())
+    }
+
+    /// Each call takes a window out, or puts it back, and touches the bare words.
+    pub fn commits(&self) -> impl FnMut() + Send {
+        let mut enabled = true;
+        move || {
+            enabled = !enabled;
+            self.bare.touch();
+            let toggled = self.windows.set(Scene::COUNT / 2, enabled);
+            toggled.expect("a window can be toggled");
+        }
+    }
+}
 
 /// What threads that ran at the same time did.
 #[derive(Clone, Copy, Debug)]

@@ -2,13 +2,13 @@
 
 use std::iter::FusedIterator;
 
-use flatview::{AddressSpace, FlatView, MemTxAttrs, RegionKind, ViewRef};
+use flatview::{AddressSpace, FlatView, IommuStep, MemTxAttrs, RegionKind, ViewRef};
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::{GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryError, Permissions, VolatileSlice};
 
 use crate::bitmap::{BlockBitmap, BlockBitmapSlice};
-use crate::iommu::{self, Targets};
+use crate::iommu::{Targets, wanted};
 use crate::ram_view::{RamView, memory_behind, within};
 use crate::slice::slice_of;
 
@@ -91,7 +91,7 @@ impl DmaView {
         access: Permissions,
     ) -> Option<VolatileSlice<'_, BlockBitmapSlice<'_>>> {
         let (mut view, mut address, mut left) = (&*self.view, address, len as u64);
-        for _ in 0..=iommu::MAX_IOMMUS {
+        for iommus in 0..=IommuStep::MAX {
             let range = view.find(address)?;
             let skipped = address - range.start();
             left = left.min((range.last() - address).saturating_add(1));
@@ -109,13 +109,16 @@ impl DmaView {
                 let left = within(block, offset, left)?;
                 return slice_of(block, offset, usize::try_from(left).ok()?);
             }
-            let ops = region.iommu_ops()?;
-            let beyond = iommu::translate(ops, offset, access, self.attrs)?;
-            left = left.min(beyond.size);
-            address = beyond.address;
-            view = match beyond.target == self.space {
+            if iommus == IommuStep::MAX {
+                return None;
+            }
+            let step = region.iommu_step(offset, wanted(access), self.attrs);
+            left = left.min(step.size());
+            address = step.address;
+            let target = step.target?;
+            view = match target == self.space {
                 true => &self.view,
-                false => self.targets.view_of(&beyond.target),
+                false => self.targets.view_of(&target),
             };
         }
         None

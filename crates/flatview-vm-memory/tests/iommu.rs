@@ -3,6 +3,7 @@
 
 mod board;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use board::{ATTRS, Board, Pages};
@@ -192,4 +193,46 @@ fn rings_end() {
         ring.device.set(device.clone()).unwrap();
         assert!(DmaView::new(&device, ATTRS).read_obj::<u8>(AT(0)).is_err());
     }
+}
+
+/// An IOMMU that reads its tables through itself, by a snapshot.
+struct Inward {
+    device: OnceLock<AddressSpace>,
+    target: AddressSpace,
+    asked: AtomicU64,
+}
+
+impl IommuOps for Inward {
+    fn translate(&self, iova: u64, _: IommuAccess, _: u32) -> IotlbEntry {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let tables = DmaView::new(self.device.get().unwrap(), ATTRS);
+        assert!(tables.read_obj::<u64>(AT(iova)).is_err());
+        IotlbEntry {
+            target: Some(self.target.clone()),
+            iova,
+            translated_address: iova,
+            address_mask: u64::MAX,
+            permission: BOTH,
+        }
+    }
+}
+
+/// Accesses of a space and those of a snapshot look after each other.
+#[test]
+fn no_iommu_is_asked_while_it_is_asked() {
+    let board = Board::new();
+    let ram = board.ram("ram", 0x1000);
+    board.map(0, &ram);
+    let inward = Arc::new(Inward {
+        device: OnceLock::new(),
+        target: board.space.clone(),
+        asked: AtomicU64::new(0),
+    });
+    let region = board.memory.region("inward").iommu(Size::MAX, inward.clone());
+    let device = board.memory.create_address_space("device", &region).unwrap();
+    inward.device.set(device.clone()).unwrap();
+    assert_eq!(device.read(0, &mut [0], ATTRS), Ok(()));
+    assert_eq!(inward.asked.load(Ordering::Relaxed), 1);
+    assert!(DmaView::new(&device, ATTRS).read_obj::<u8>(AT(0)).is_ok());
+    assert_eq!(inward.asked.load(Ordering::Relaxed), 2);
 }

@@ -1,6 +1,6 @@
 //! Commits: from a changed tree to new views, heard by listeners, seen by readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tracing::{debug_span, trace};
@@ -9,12 +9,12 @@ use crate::address::AddressRange;
 use crate::damage;
 use crate::deliver::{Delivery, deliver};
 use crate::diff;
-use crate::dirty;
+use crate::dirty::{self, DirtyClients};
 use crate::error::Error;
 use crate::listener::Event;
 use crate::memory::{Shared, UpdateGuard};
 use crate::publish::Superseded;
-use crate::ram::Resize;
+use crate::ram::{RamBlock, Resize};
 use crate::region::{Region, RegionId};
 use crate::registry::{ListenerEntry, Registry, SlotKey, ViewSlot};
 use crate::render::render;
@@ -148,11 +148,23 @@ impl Shared {
         if !tree.journal().logs_moved {
             return;
         }
+        let regions = tree.regions_with_blocks();
+        let mut logs: HashMap<usize, (RamBlock, DirtyClients)> = HashMap::new();
+        // For nobody, if no region is left.
+        let of_regions = regions
+            .iter()
+            .filter_map(|region| Some((region.ram_block()?.clone(), tree.dirty_log_mask(region.id()))));
+        let listed = self.ram.blocks().into_iter();
+        for (block, clients) in of_regions.chain(listed.map(|block| (block, DirtyClients::empty()))) {
+            let log = logs.entry(block.key()).or_insert((block, DirtyClients::empty()));
+            log.1 |= clients;
+        }
         let mut begun = false;
-        for (block, clients) in tree.logged_blocks() {
+        for (block, clients) in logs.into_values() {
             begun |= block.inner().log.set_wanted(self.key(), clients);
             guard.garbage().blocks.push(block);
         }
+        guard.garbage().regions.extend(regions);
         if begun {
             dirty::barrier::all_threads();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::diff;
 use crate::error::Error;
-use crate::listener::{Event, ListenerResult, Undo, ViewChange};
+use crate::listener::{Event, ListenerError, ListenerResult, Undo, ViewChange};
 use crate::registry::ListenerEntry;
 use crate::space::AddressSpace;
 use crate::view::FlatView;
@@ -48,10 +48,15 @@ impl Participant<'_> {
 
 /// Runs one callback; a panic in it is a failure.
 pub(crate) fn call(callback: impl FnOnce() -> ListenerResult) -> ListenerResult {
-    catch_unwind(AssertUnwindSafe(callback)).unwrap_or_else(|panic| {
+    caught(callback).flatten()
+}
+
+/// Runs one callback that cannot fail but by a panic.
+pub(crate) fn caught<T>(callback: impl FnOnce() -> T) -> Result<T, ListenerError> {
+    catch_unwind(AssertUnwindSafe(callback)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(format!("panicked: {}", text.as_deref().unwrap_or("no message")).into())
+        format!("panicked: {}", text.as_deref().unwrap_or("no message")).into()
     })
 }
 

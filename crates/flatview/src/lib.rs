@@ -238,7 +238,7 @@ pub use error::Error;
 pub use explain::Explanation;
 pub use ioeventfd::{EventNotifier, IoEventFd};
 pub use iommu::{
-    IommuAccess, IommuError, IommuEvents, IommuNotifier, IommuOps, IommuRegistration, IommuReplay,
+    IommuAccess, IommuError, IommuEvents, IommuNotifier, IommuOps, IommuRegistration, IommuReplay, IommuStep,
     IotlbEntry, IotlbError, IotlbEvent, IotlbEventKind, IotlbMemory,
 };
 pub use listener::{

@@ -331,12 +331,10 @@ impl Memory {
     ) -> Result<DirtyBitmap, Error> {
         let block = region.block_behind(bytes)?;
         self.sync_dirty_bitmap(region)?;
-        let mut bitmap = DirtyBitmap::new(bytes);
-        block.take_dirty(bytes, client, &mut bitmap);
-        let told = self.clear_dirty_bitmap(region, bytes);
-        let told = told.and_then(|()| self.shared().dirty_log_after_sync());
-        told.inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
-        Ok(bitmap)
+        take_dirty(block, bytes, client, || {
+            self.clear_dirty_bitmap(region, bytes)?;
+            self.shared().dirty_log_after_sync()
+        })
     }
 
     /// Whether something within `bytes`, offsets in `region`, was marked for a client, whose marks there are gone
@@ -352,11 +350,8 @@ impl Memory {
         client: DirtyClients,
     ) -> Result<bool, Error> {
         let block = region.block_behind(bytes)?;
-        let mut bitmap = DirtyBitmap::new(bytes);
-        block.take_dirty(bytes, client, &mut bitmap);
-        let told = self.clear_dirty_bitmap(region, bytes);
-        told.inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
-        Ok(!bitmap.is_empty())
+        let taken = take_dirty(block, bytes, client, || self.clear_dirty_bitmap(region, bytes))?;
+        Ok(!taken.is_empty())
     }
 
     /// What answers first at or after `offset` of `region`, within `size` bytes: `memory_region_find` (rule
@@ -436,6 +431,19 @@ impl Memory {
     }
 }
 
+/// Takes a client's marks and tells of it. If that fails, the marks are back.
+fn take_dirty(
+    block: &RamBlock,
+    bytes: AddressRange,
+    client: DirtyClients,
+    tell: impl FnOnce() -> Result<(), Error>,
+) -> Result<DirtyBitmap, Error> {
+    let mut bitmap = DirtyBitmap::new(bytes);
+    block.take_dirty(bytes, client, &mut bitmap);
+    tell().inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
+    Ok(bitmap)
+}
+
 impl Shared {
     pub(crate) fn check(self: &Arc<Self>, region: &Region) -> Result<(), Error> {
         match region.belongs_to(self) {
@@ -460,8 +468,8 @@ impl Drop for MemoryInner {
     fn drop(&mut self) {
         self.shared.unregister_all();
         let registered = self.shared.registry.lock().take();
-        let blocks = self.shared.tree.lock().logged_blocks();
-        for (block, _) in &blocks {
+        let blocks = self.shared.ram.blocks();
+        for block in &blocks {
             block
                 .inner()
                 .log

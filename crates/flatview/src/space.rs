@@ -133,10 +133,7 @@ impl AddressSpace {
         let range = view.find(address)?;
         let left = AddressRange::from_bounds(address, range.last())?.size();
         let size = size.into();
-        let is_memory = matches!(
-            range.region().kind(),
-            crate::RegionKind::Ram | crate::RegionKind::RamDevice
-        );
+        let is_memory = range.region().kind().is_ram();
         Some(Translation {
             region: range.region().clone(),
             offset: range.offset_at(address),

@@ -1,4 +1,5 @@
-//! A small source of repeatable randomness for unit tests.
+//! A small source of repeatable randomness, for unit tests and for those in `tests/`.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 /// Same seed, same numbers.
 pub(crate) struct Random(u64);
@@ -21,7 +22,7 @@ impl Random {
     }
 
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let index = usize::try_from(self.below(from.len() as u64)).unwrap();
+        let index = usize::try_from(self.below(from.len() as u64)).expect("an index fits");
         &from[index]
     }
 }

@@ -6,6 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
 
+#[path = "../src/test_random.rs"]
+mod random;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -13,6 +16,7 @@ use flatview::{
     AddressRange, AddressSpace, AtomicOp, DirtyBitmap, DirtyClients, Endianness, GlobalDirty, MemTxAttrs,
     Memory, PAGE_SIZE, RamBlock, RamWindow, Reader, Region, Size,
 };
+use random::Random;
 
 /// More than two words of a bitmap, and not all of the last.
 const PAGES: u64 = 150;
@@ -25,17 +29,6 @@ const LITTLE: Endianness = Endianness::Little;
 /// Nobody writes these pages, one here and there, so that neighbours are told apart.
 fn is_quiet(page: u64) -> bool {
     page % 7 == 3
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
 }
 
 struct Machine {
@@ -72,7 +65,7 @@ struct Writer {
     space: AddressSpace,
     reader: Reader,
     window: RamWindow,
-    dice: Dice,
+    dice: Random,
     /// What is written, a new one each time.
     value: u64,
 }
@@ -83,7 +76,7 @@ impl Writer {
             space: machine.space.clone(),
             reader: machine.space.reader(),
             window: machine.window(),
-            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            dice: Random::new(seed),
             value: seed << 56,
         }
     }
@@ -91,8 +84,8 @@ impl Writer {
     /// A place where `len` bytes are nobody's quiet page; `len` is at most a page.
     fn place(&mut self, len: u64) -> u64 {
         loop {
-            let at = self.dice.roll(BYTES - len + 1);
-            let at = if self.dice.roll(2) == 0 { at & !7 } else { at };
+            let at = self.dice.below(BYTES - len + 1);
+            let at = if self.dice.below(2) == 0 { at & !7 } else { at };
             if !is_quiet(at / PAGE_SIZE) && !is_quiet((at + len - 1) / PAGE_SIZE) {
                 return at;
             }
@@ -103,7 +96,7 @@ impl Writer {
         self.value += 1;
         let value = self.value;
         let bytes = [value as u8; 200];
-        match self.dice.roll(12) {
+        match self.dice.below(12) {
             0..3 => {
                 let at = self.place(8);
                 self.reader.store(BASE + at, value, LITTLE, ATTRS).unwrap();
@@ -146,7 +139,7 @@ impl Writer {
         let at = self.place(64);
         let mapping = self.space.map(BASE + at, 64, true, ATTRS).unwrap();
         mapping.window().store(8, self.value).unwrap();
-        match self.dice.roll(3) {
+        match self.dice.below(3) {
             0 => drop(mapping),
             _ => mapping.unmap(16).unwrap(),
         }
@@ -317,7 +310,7 @@ fn follow(clients: &[DirtyClients]) {
             scope.spawn(move || rest.work(writer));
         }
         let _end = End(&rest);
-        let mut dice = Dice(42);
+        let mut dice = Random::new(42);
         for round in 0..rounds {
             // A log starts while everybody writes, or goes on.
             let starts = round % 3 == 0;
@@ -326,13 +319,13 @@ fn follow(clients: &[DirtyClients]) {
                     follower.start();
                 }
             }
-            for _ in 0..dice.roll(6) {
+            for _ in 0..dice.below(6) {
                 for follower in &mut followers {
-                    match dice.roll(3) {
+                    match dice.below(3) {
                         0 => follower.harvest(0, PAGES),
                         _ => {
-                            let first = dice.roll(PAGES);
-                            let end = first + 1 + dice.roll(PAGES - first);
+                            let first = dice.below(PAGES);
+                            let end = first + 1 + dice.below(PAGES - first);
                             follower.harvest(first, end);
                         }
                     }

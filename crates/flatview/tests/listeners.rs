@@ -20,6 +20,8 @@ mod joining;
 mod machine;
 #[path = "listeners/models.rs"]
 mod models;
+#[path = "../src/test_random.rs"]
+mod random;
 #[path = "listeners/walk.rs"]
 mod walk;
 

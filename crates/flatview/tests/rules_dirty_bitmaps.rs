@@ -177,6 +177,27 @@ fn logs_follow_the_tree() {
     );
 }
 
+/// P14: nor is a block that no region is left of.
+#[test]
+fn logs_end_without_regions() {
+    let (board, _, _) = board(1);
+    let why = GlobalDirty::MIGRATION;
+    let unplugged = RamBlock::anonymous(PAGE).unwrap();
+    board.memory.global_dirty_log_start(why).unwrap();
+    drop(board.memory.region("unplugged").ram(unplugged.clone()));
+    board.memory.global_dirty_log_stop(why).unwrap();
+    assert_eq!(unplugged.logged_by(), DirtyClients::empty());
+
+    let display = board.memory.region("display").ram(unplugged.clone());
+    board.update(|tx| tx.set_log(&display, true));
+    drop((display, board));
+    assert_eq!(
+        unplugged.logged_by(),
+        DirtyClients::empty(),
+        "the machine is gone"
+    );
+}
+
 /// P26: questions; a client that never logged finds everything dirty.
 #[test]
 fn marks_can_be_asked_for() {

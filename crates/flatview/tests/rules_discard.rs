@@ -12,10 +12,10 @@ use std::thread;
 
 use flatview::discard::{RamDiscardListenerId, register};
 use flatview::{
-    AddressRange, Error, ListenerResult, MemoryListener, MemoryRegionSection, PopulatedRanges,
-    RamDiscardError, RamDiscardListener, RamDiscardManager, RamDiscardRegistration, RamSection, Region,
+    AddressRange, Error, ListenerResult, PopulatedRanges, RamDiscardError, RamDiscardListener,
+    RamDiscardManager, RamDiscardRegistration, RamSection, Region,
 };
-use support::Board;
+use support::{Board, Following};
 
 const PIECE: u64 = 0x1000;
 const SIZE: u64 = 0x10_000;
@@ -470,47 +470,23 @@ fn a_panic_is_a_refusal() {
     ]);
 }
 
-/// What a VFIO container does (S11): a listener for each section of RAM that is there in part.
-struct Container {
-    heard: Arc<Mutex<Vec<String>>>,
-    registrations: Mutex<Vec<(u64, RamDiscardRegistration)>>,
-}
-
-impl MemoryListener for Container {
-    fn name(&self) -> &str {
-        "container"
-    }
-
-    fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        if let Some(manager) = section.region().ram_discard_manager() {
-            let listener = Arc::new(Listener::new("dma", &self.heard));
-            let registration = register(&manager, RamSection::new(section.range()), listener)?;
-            self.registrations
-                .lock()
-                .unwrap()
-                .push((section.start(), registration));
-        }
-        Ok(())
-    }
-
-    fn region_del(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        self.registrations
-            .lock()
-            .unwrap()
-            .retain(|(start, _)| *start != section.start());
-        Ok(())
-    }
-}
-
 /// S11: sections come and go with the map, parts of them with the memory.
 #[test]
 fn a_container_shows_only_what_is_populated() {
     let world = World::new();
     world.plugged.populate(range(0x1000, 0x2000)).unwrap();
-    let container = Arc::new(Container {
-        heard: Arc::clone(&world.heard),
-        registrations: Mutex::default(),
-    });
+    let heard = Arc::clone(&world.heard);
+    let container = Arc::new(Following::new(move |section| {
+        let Some(manager) = section.region().ram_discard_manager() else {
+            return Ok(None);
+        };
+        let listener = Arc::new(Listener::new("dma", &heard));
+        Ok(Some(register(
+            &manager,
+            RamSection::new(section.range()),
+            listener,
+        )?))
+    }));
     let registration = world.board.space.register(container).unwrap();
     world.heard(&["dma+1000-2fff@101000"]);
     world.plugged.populate(range(0x8000, 0x1000)).unwrap();

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use flatview::{
     AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, UnassignedIo,
 };
-use support::Board;
 use support::registers::{Registers, rules, sizes, unaligned};
+use support::{Board, Noting};
 
 const ATTRS: MemTxAttrs = MemTxAttrs::UNSPECIFIED;
 const ANY: Option<AccessSizes> = None;
@@ -272,21 +272,7 @@ fn words_are_in_the_order_that_is_asked_for() {
 /// K16: attributes arrive as they were given.
 #[test]
 fn a_device_is_told_who_accesses() {
-    struct Asks(std::sync::Mutex<Vec<MemTxAttrs>>);
-    impl MemoryRegionOps for Asks {
-        fn read(&self, _: u64, _: u32, attrs: MemTxAttrs) -> Result<u64, MemTxError> {
-            self.0.lock().unwrap().push(attrs);
-            Ok(0)
-        }
-        fn write(&self, _: u64, _: u32, _: u64, attrs: MemTxAttrs) -> Result<(), MemTxError> {
-            self.0.lock().unwrap().push(attrs);
-            Ok(())
-        }
-        fn accepts(&self, _: u64, _: u32, _: bool, attrs: MemTxAttrs) -> bool {
-            attrs.secure
-        }
-    }
-    let (board, device) = (Board::new(), Arc::new(Asks(std::sync::Mutex::default())));
+    let (board, device) = (Board::new(), Arc::new(Noting::new(|attrs| attrs.secure)));
     let region = board
         .memory
         .region("asks")
@@ -300,7 +286,7 @@ fn a_device_is_told_who_accesses() {
     };
     board.space.store(0, 1_u8, Little, attrs).unwrap();
     board.space.read(0, &mut [0], attrs).unwrap();
-    assert_eq!(*device.0.lock().unwrap(), [attrs, attrs]);
+    assert_eq!(device.take(), [attrs, attrs]);
     let refused = board.space.load::<u8>(0, Little, ATTRS);
     assert_eq!(refused, Err(MemTxError::DECODE_ERROR), "K5");
 }

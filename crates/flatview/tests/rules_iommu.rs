@@ -81,6 +81,33 @@ fn attributes_choose_a_table() {
     assert_eq!(world.iommu.iommu_ops().unwrap().num_indexes(), 2);
 }
 
+/// O2: who follows a view himself is told what an access of the space would be.
+#[test]
+fn a_step_is_what_an_access_does() {
+    let world = World::new();
+    world.map(0, 0x5000, 0x2000, R);
+    let step = |iova, access, attrs| world.iommu.iommu_step(iova, access, attrs);
+    let read = step(0x5010, IommuAccess::READ, ATTRS);
+    assert_eq!(read.target.as_ref(), Some(&world.board.space));
+    assert_eq!(
+        (read.address, read.following, read.size()),
+        (0x2010, 0xfef, 0xff0)
+    );
+    assert_eq!((read.address_mask, read.permission), (0xfff, IommuAccess::READ));
+    let write = step(0x5010, IommuAccess::all(), ATTRS);
+    assert_eq!(
+        (write.target.as_ref(), write.size()),
+        (None, 0xff0),
+        "not permitted"
+    );
+    let hole = step(3 * LARGE, IommuAccess::READ, ATTRS);
+    assert_eq!((hole.target.as_ref(), hole.size()), (None, LARGE));
+    let secure = step(0x5010, IommuAccess::READ, SECURE);
+    assert_eq!(secure.target, None, "another table");
+    let ram = world.ram.iommu_step(0x5010, IommuAccess::READ, ATTRS);
+    assert_eq!((ram.target.as_ref(), ram.size()), (None, u64::MAX), "no IOMMU");
+}
+
 /// A second IOMMU, whose tables lead into the first one.
 fn chain(world: &World) -> AddressSpace {
     let roots = [ROOTS[1] + 0x10_0000, ROOTS[1] + 0x10_1000];

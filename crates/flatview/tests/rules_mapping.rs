@@ -7,15 +7,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use flatview::{
     AddressRange, DirtyClients, Endianness, MapError, MemTxAttrs, MemTxError, MemoryRegionCache,
     MemoryRegionOps, RamBlock, Region,
 };
-use support::Board;
 use support::registers::Registers;
+use support::{Board, Noting};
 
 const ATTRS: MemTxAttrs = MemTxAttrs::UNSPECIFIED;
 const LE: Endianness = Endianness::Little;
@@ -140,19 +140,7 @@ fn a_device_is_mapped_as_a_copy() {
 /// N8 has a bug: the attributes are lost on the way back.
 #[test]
 fn a_copy_keeps_its_attributes() {
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<MemTxAttrs>>);
-    impl MemoryRegionOps for Notes {
-        fn read(&self, _: u64, _: u32, attrs: MemTxAttrs) -> Result<u64, MemTxError> {
-            self.0.lock().unwrap().push(attrs);
-            Ok(0)
-        }
-        fn write(&self, _: u64, _: u32, _: u64, attrs: MemTxAttrs) -> Result<(), MemTxError> {
-            self.0.lock().unwrap().push(attrs);
-            Ok(())
-        }
-    }
-    let (board, ops) = (Board::new(), Arc::new(Notes::default()));
+    let (board, ops) = (Board::new(), Arc::new(Noting::new(|_| true)));
     let region = board
         .memory
         .region("notes")
@@ -164,7 +152,7 @@ fn a_copy_keeps_its_attributes() {
     };
     board.space.map(0, 4, false, attrs).unwrap().unmap(0).unwrap();
     board.space.map(0, 4, true, attrs).unwrap().unmap(4).unwrap();
-    assert_eq!(*ops.0.lock().unwrap(), [attrs, attrs]);
+    assert_eq!(ops.take(), [attrs, attrs]);
 }
 
 /// N9, N10: copies are limited by their sum; who waits is told once when there is room.

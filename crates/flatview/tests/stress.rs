@@ -5,6 +5,9 @@
 //! `FLATVIEW_STRESS_SECONDS` says how long each test takes; 2 if it says nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../src/test_random.rs"]
+mod random;
+
 use std::cell::Cell;
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +20,7 @@ use flatview::{
     AddressSpace, Error, FlatView, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Reader,
     Receipt, Region, Size, Transaction, ViewRef,
 };
+use random::Random;
 
 const TILES: u64 = 8;
 const TILE: u64 = 0x4000;
@@ -223,25 +227,13 @@ fn version_of(view: &FlatView) -> Option<u64> {
     Some(version)
 }
 
-/// Random enough.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) % sides
-    }
-}
-
 /// Looks in every way that there is, until it is told to stop.
 struct Looker<'a> {
     machine: &'a [AddressSpace; 3],
     readers: [Reader; 3],
     newest: [u64; 3],
     snapshots: Vec<(ViewRef, Option<u64>)>,
-    dice: Dice,
+    dice: Random,
 }
 
 impl Looker<'_> {
@@ -251,17 +243,17 @@ impl Looker<'_> {
             readers: spaces.each_ref().map(AddressSpace::reader),
             newest: [0; 3],
             snapshots: Vec::new(),
-            dice: Dice(seed),
+            dice: Random::new(seed),
         }
     }
 
     fn look(&mut self) {
-        let which = [0, 0, 1, 2][usize::try_from(self.dice.roll(4)).unwrap()];
+        let which = [0, 0, 1, 2][usize::try_from(self.dice.below(4)).unwrap()];
         let reader = &mut self.readers[which];
-        match self.dice.roll(32) {
+        match self.dice.below(32) {
             0 => {
                 reader.release();
-                thread::sleep(Duration::from_micros(self.dice.roll(200)));
+                thread::sleep(Duration::from_micros(self.dice.below(200)));
             }
             1 => *reader = self.machine[which].reader(),
             2 | 3 => {
@@ -282,7 +274,7 @@ impl Looker<'_> {
             }
             12..16 => self.find_known(),
             _ => {
-                let address = self.dice.roll(WINDOW + TILE);
+                let address = self.dice.below(WINDOW + TILE);
                 match self.readers[which].find(address) {
                     Some(range) => assert!(range.range().contains(address), "{range:?}, not {address:#x}"),
                     None => assert_ne!(which, 0, "a hole at {address:#x}"),
@@ -294,7 +286,7 @@ impl Looker<'_> {
     /// What a reader finds is of a version between those that it shows before and after.
     fn find_known(&mut self) {
         let reader = &mut self.readers[0];
-        let slot = self.dice.roll(TILES);
+        let slot = self.dice.below(TILES);
         let before = version_of(reader.view()).unwrap();
         let found = reader.find(slot * TILE).unwrap().region().name().to_owned();
         let after = version_of(reader.view()).unwrap();
@@ -387,15 +379,15 @@ fn spaces_come_and_go_while_everybody_waits() {
             let bus = memory.region("visitor").alias(&system, 0, Size::MAX).unwrap();
             thread::scope(|scope| {
                 scope.spawn(|| {
-                    let mut dice = Dice(3);
+                    let mut dice = Random::new(3);
                     while visiting.load(Ordering::Relaxed) {
-                        let root = [&system, &bus][usize::try_from(dice.roll(2)).unwrap()];
+                        let root = [&system, &bus][usize::try_from(dice.below(2)).unwrap()];
                         let space = memory.create_address_space("visitor", root).unwrap();
                         let mut reader = space.reader();
                         let view = space.view();
                         drop(space);
                         assert!(version_of(reader.view()) >= version_of(&view));
-                        match dice.roll(3) {
+                        match dice.below(3) {
                             0 => drop((reader, view)),
                             1 => drop((view, reader)),
                             _ => {

@@ -2,7 +2,7 @@
 
 use super::MemTxAttrs;
 use super::dispatch::Device;
-use crate::iommu::IommuOps;
+use crate::iommu::IommuAccess;
 use crate::ram::{RamBlock, RamBlockInner};
 use crate::region::{Backing, Region};
 use crate::view::{FlatRange, FlatView};
@@ -49,6 +49,14 @@ impl Intent {
     pub(super) fn is_write(self) -> bool {
         self != Intent::Read
     }
+
+    /// What every IOMMU on the way has to permit.
+    pub(super) fn wanted(self) -> IommuAccess {
+        match self {
+            Intent::Read => IommuAccess::READ,
+            Intent::Write | Intent::Load => IommuAccess::WRITE,
+        }
+    }
 }
 
 /// What answers at an address.
@@ -70,7 +78,6 @@ pub(crate) enum Answer<'a> {
         offset: u64,
     },
     Iommu {
-        ops: &'a dyn IommuOps,
         region: &'a Region,
         offset: u64,
         left: u64,
@@ -82,10 +89,20 @@ pub(crate) enum Answer<'a> {
 }
 
 /// Who answers at `address`, which `range` contains (rule L5, and D2: what is seen through something readonly is).
-#[inline]
+#[inline(always)]
 pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: MemTxAttrs) -> Answer<'_> {
     let region = range.region();
     let offset = range.offset_at(address);
+    let at_device = |device| Answer::Device {
+        device: Device { region, device },
+        offset,
+    };
+    // Devices before the others, who are told apart by a jump through a table: that costs a tenth of an access.
+    if let Backing::Mmio(device) = region.backing()
+        && intent != Intent::Load
+    {
+        return at_device(device);
+    }
     // A range of 2^64 bytes has one more.
     let left = (range.last() - address).saturating_add(1);
     let may_write_rom = intent == Intent::Load || attrs.debug;
@@ -109,44 +126,12 @@ pub(crate) fn answer(range: &FlatRange, address: u64, intent: Intent, attrs: Mem
         {
             within_block(block, offset, left, |left| Answer::Direct { block, offset, left })
         }
-        Backing::RomDevice(_, device) | Backing::Mmio(device) => match intent {
-            Intent::Load => Answer::Nothing { left },
-            _ => Answer::Device {
-                device: Device { region, device },
-                offset,
-            },
-        },
-        Backing::Iommu(iommu) => Answer::Iommu {
-            ops: &*iommu.ops,
-            region,
-            offset,
-            left,
-        },
+        Backing::RomDevice(_, device) if intent != Intent::Load => at_device(device),
+        Backing::RomDevice(..) | Backing::Mmio(_) => Answer::Nothing { left },
+        Backing::Iommu(_) => Answer::Iommu { region, offset, left },
         // Containers and aliases are never seen.
         Backing::Reservation | Backing::Container | Backing::Alias(_) => Answer::Nothing { left },
     }
-}
-
-/// The device at `address`, which `range` contains, if it is one that takes words.
-#[inline]
-pub(crate) fn device(
-    range: &FlatRange,
-    address: u64,
-    intent: Intent,
-    attrs: MemTxAttrs,
-) -> Option<(Device<'_>, u64)> {
-    // Rule K17; a debugger may write the memory of ROM devices.
-    if attrs.memory || attrs.debug {
-        return None;
-    }
-    let region = range.region();
-    let device = match region.backing() {
-        Backing::Mmio(device) => device,
-        Backing::RomDevice(_, device) if intent.is_write() || !range.is_romd() => device,
-        _ => return None,
-    };
-    let device = Device { region, device };
-    Some((device, range.offset_at(address)))
 }
 
 /// RAM that is larger than its block shows no more than the block has.

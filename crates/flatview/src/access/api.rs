@@ -1,6 +1,6 @@
 //! Loads, stores and copies, as [`Reader`] and [`AddressSpace`] offer them.
 
-use super::answer::{Intent, Look, device};
+use super::answer::{Answer, Intent, Look, answer};
 use super::dispatch::Device;
 use super::transfer::{Transfer, ok};
 use super::{Endianness, MemTxAttrs, MemTxError};
@@ -71,8 +71,9 @@ impl Reader {
     #[inline(never)]
     fn load_slowly<T: Word>(&mut self, address: u64, attrs: MemTxAttrs) -> Result<T, MemTxError> {
         self.refresh_if_stale();
-        if let Some(range) = self.look(address)
-            && let Some((device, offset)) = device(range, address, Intent::Read, attrs)
+        if !attrs.memory
+            && let Some(range) = self.look(address)
+            && let Answer::Device { device, offset } = answer(range, address, Intent::Read, attrs)
         {
             let (bytes, error) = device.read(offset, size_of_word::<T>(), attrs);
             return ok(error).map(|()| T::truncate(bytes));
@@ -105,8 +106,9 @@ impl Reader {
     #[inline(never)]
     fn store_slowly<T: Word>(&mut self, address: u64, word: T, attrs: MemTxAttrs) -> Result<(), MemTxError> {
         self.refresh_if_stale();
-        if let Some(range) = self.look(address)
-            && let Some((device, offset)) = device(range, address, Intent::Write, attrs)
+        if !attrs.memory
+            && let Some(range) = self.look(address)
+            && let Answer::Device { device, offset } = answer(range, address, Intent::Write, attrs)
         {
             return ok(device.write(offset, size_of_word::<T>(), word.widen(), attrs));
         }

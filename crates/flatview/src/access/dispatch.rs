@@ -48,12 +48,18 @@ impl AccessRules {
     pub(crate) fn copy_size(&self, offset: u64, left: usize) -> u8 {
         let max = self.valid.map_or(0, |valid| valid.max);
         let max = if max == 0 { DEFAULT_MAX } else { max };
+        let left = u8::try_from(left).unwrap_or(MAX_SIZE);
+        self.widest(offset, max, left.max(1))
+    }
+
+    /// How many of `left` bytes at `offset`, at least one, the device takes at once if it takes up to `max`, a power of
+    /// two.
+    fn widest(&self, offset: u64, max: u8, left: u8) -> u8 {
         let aligned = match self.implemented.unaligned {
             true => max,
             false => 1 << offset.trailing_zeros().min(max.trailing_zeros()),
         };
-        let left = u8::try_from(left).unwrap_or(MAX_SIZE);
-        floor_power_of_two(aligned.min(max).min(left).max(1))
+        floor_power_of_two(aligned.min(left))
     }
 }
 
@@ -201,17 +207,14 @@ impl<'a> Device<'a> {
     /// that is narrower than what the device implements lies within one that is not (K10), and unaligned
     /// accesses are made of aligned ones (K11).
     fn pieces(self, offset: u64, size: u8) -> impl Iterator<Item = Piece> {
-        let AccessSizes { min, max, unaligned } = self.device.rules.implemented;
+        let rules = self.device.rules;
+        let AccessSizes { min, max, .. } = rules.implemented;
         let mut done = 0;
         std::iter::from_fn(move || {
             let left = size.checked_sub(done).filter(|&left| left > 0)?;
             // A region has no byte beyond 2^64.
             let at = offset.wrapping_add(done.into());
-            let aligned = match unaligned {
-                true => max,
-                false => 1 << at.trailing_zeros().min(max.trailing_zeros()),
-            };
-            let width = floor_power_of_two(aligned.min(max).min(left));
+            let width = rules.widest(at, max, left);
             let piece = if width >= min {
                 Piece {
                     at,

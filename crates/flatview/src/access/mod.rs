@@ -25,7 +25,6 @@ pub(crate) use guard::is_engaged;
 pub(crate) use map::Bounce;
 pub use map::{MapError, Mapping};
 pub use registers::{RegisterError, RegisterHandler, RegisterInfo, RegisterMap};
-pub(crate) use walk::MAX_IOMMUS;
 
 /// Who makes an access, and how (rule K16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -3,14 +3,10 @@
 use super::answer::{Answer, Intent, Look, answer, gap};
 use super::dispatch::{Device, MAX_SIZE};
 use super::{MemTxAttrs, MemTxError};
-use crate::iommu::{self, IommuAccess, IommuOps};
+use crate::iommu::IommuStep;
 use crate::ram::{RamBlock, RamWindow};
-use crate::region::{Backing, Region};
 use crate::space::ViewRef;
 use crate::view::FlatView;
-
-/// How many IOMMUs may lie on the way of one access (rule O3 has no limit, and no end).
-pub(crate) const MAX_IOMMUS: usize = 16;
 
 /// One piece of a transfer.
 pub(crate) enum Step<'a> {
@@ -109,56 +105,27 @@ impl Run {
                 }
             }
             // RAM that refuses is RAM.
-            Answer::Nothing { left } => match range.region().backing() {
-                Backing::Ram(_) | Backing::RamDevice(_) => {
-                    finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR))
-                }
-                _ => finish(clip(left), nobody),
+            Answer::Nothing { left } => match range.region().kind().is_ram() {
+                true => finish(clip(left), Step::Nothing(MemTxError::DECODE_ERROR)),
+                false => finish(clip(left), nobody),
             },
-            Answer::Iommu {
-                ops,
-                region,
-                offset,
-                left,
-            } => {
-                let (address, left, target) = match self.translate(ops, region, offset) {
-                    Ok((address, size, target)) => (address, size.min(left), target),
-                    Err(size) => return finish(clip(size.min(left)), nobody),
+            Answer::Iommu { region, offset, left } => {
+                let onward = match self.iommus {
+                    IommuStep::MAX.. => IommuStep::refused(),
+                    _ => region.iommu_step(offset, self.intent.wanted(), self.attrs),
                 };
-                let len = clip(left);
+                let len = clip(onward.size().min(left));
+                let Some(target) = onward.target else {
+                    return finish(len, nobody);
+                };
                 let beyond = Run {
-                    address,
+                    address: onward.address,
                     part: Part { len, ..self.part },
                     iommus: self.iommus + 1,
                     ..self
                 };
-                (len, beyond.each(&mut &*target, step))
+                (len, beyond.each(&mut &*target.view(), step))
             }
-        }
-    }
-
-    /// Where an access to an IOMMU goes on, and for how many bytes; or for how many bytes it does not (rule O2).
-    fn translate(self, ops: &dyn IommuOps, region: &Region, offset: u64) -> Result<(u64, u64, ViewRef), u64> {
-        let wanted = match self.intent {
-            Intent::Read => IommuAccess::READ,
-            Intent::Write | Intent::Load => IommuAccess::WRITE,
-        };
-        let entry = match self.iommus {
-            MAX_IOMMUS.. => None,
-            _ => iommu::translate(ops, region, offset, wanted, ops.attrs_to_index(self.attrs)),
-        };
-        let Some(entry) = entry else {
-            return Err(u64::MAX);
-        };
-        let mask = entry.address_mask;
-        let size = (mask - (offset & mask)).saturating_add(1);
-        match entry.target {
-            Some(target) if entry.permission.contains(wanted) => Ok((
-                (entry.translated_address & !mask) | (offset & mask),
-                size,
-                target.view(),
-            )),
-            _ => Err(size),
         }
     }
 }
@@ -173,30 +140,20 @@ pub(super) fn beyond_iommus(
     attrs: MemTxAttrs,
 ) -> Option<(Option<ViewRef>, u64, u64)> {
     let mut beyond: Option<ViewRef> = None;
-    for iommus in 0..=MAX_IOMMUS {
+    for iommus in 0..=IommuStep::MAX {
         let range = match &beyond {
             None => look.look(address)?,
             Some(view) => view.find(address)?,
         };
-        let Answer::Iommu {
-            ops,
-            region,
-            offset,
-            left,
-        } = answer(range, address, intent, attrs)
-        else {
+        let Answer::Iommu { region, offset, left } = answer(range, address, intent, attrs) else {
             return Some((beyond, address, size));
         };
-        let run = Run {
-            address,
-            part: Part { done: 0, len: 0 },
-            intent,
-            attrs,
-            iommus,
-        };
-        let (next, reach, target) = run.translate(ops, region, offset).ok()?;
-        size = size.min(left).min(reach);
-        (address, beyond) = (next, Some(target));
+        if iommus == IommuStep::MAX {
+            return None;
+        }
+        let step = region.iommu_step(offset, intent.wanted(), attrs);
+        size = size.min(left).min(step.size());
+        (address, beyond) = (step.address, Some(step.target?.view()));
     }
     None
 }

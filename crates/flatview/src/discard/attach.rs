@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RamDiscardManager;
 use crate::error::Error;
 use crate::memory::Shared;
-use crate::region::{Region, RegionKind};
+use crate::region::Region;
 
 impl Region {
     /// Who says which parts of a RAM region are populated; `None` if all of it always is. Aliases are not followed.
@@ -23,7 +23,7 @@ impl Region {
     /// or an address space shows it; [`Error::HasDiscardManager`] if it has one already;
     /// [`Error::NestedUpdate`], [`Error::MemoryDropped`].
     pub fn set_ram_discard_manager(&self, manager: Option<Arc<dyn RamDiscardManager>>) -> Result<(), Error> {
-        if !matches!(self.kind(), RegionKind::Ram | RegionKind::RamDevice) {
+        if !self.kind().is_ram() {
             return Err(Error::WrongKind {
                 region: self.name().into(),
                 wanted: "RAM",

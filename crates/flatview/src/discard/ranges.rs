@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
 
 use super::set::RangeSet;
 use super::{
     RamDiscardError, RamDiscardListener, RamDiscardListenerId, RamDiscardManager, RamParts, RamSection,
 };
 use crate::address::AddressRange;
-use crate::deliver::call;
+use crate::deliver::{call, caught};
 use crate::listener::ListenerResult;
-use crate::primitive::{Condvar, Mutex, wait};
+use crate::primitive::Mutex;
+use crate::thread_lock::{ThreadLock, ThreadLockGuard};
 
 /// Which parts of a RAM region are populated. Nothing is, at first.
 ///
@@ -41,10 +41,10 @@ use crate::primitive::{Condvar, Mutex, wait};
 pub struct PopulatedRanges {
     granularity: u64,
     size: u64,
+    /// Whose turn it is to change things. Held while listeners run.
+    turn: ThreadLock,
     /// Never held while a listener runs.
     state: Mutex<State>,
-    /// Signalled when a turn is over.
-    over: Condvar,
 }
 
 #[derive(Default)]
@@ -53,8 +53,6 @@ struct State {
     /// In order of registration.
     listeners: Vec<Entry>,
     next_id: u64,
-    /// Whose turn it is to change things.
-    turn: Option<ThreadId>,
     /// To be unregistered when the turn is over.
     leaving: Vec<RamDiscardListenerId>,
 }
@@ -90,10 +88,7 @@ impl Entry {
 
     /// Nobody can refuse this, and who panics keeps nobody else from hearing it.
     fn tell_discarded(&self, section: RamSection) {
-        let _ = call(|| {
-            self.listener.notify_discard(section);
-            Ok(())
-        });
+        let _ = caught(|| self.listener.notify_discard(section));
     }
 
     fn sections(&self, parts: &[AddressRange]) -> impl Iterator<Item = RamSection> {
@@ -114,8 +109,8 @@ impl PopulatedRanges {
         Ok(PopulatedRanges {
             granularity,
             size,
+            turn: ThreadLock::default(),
             state: Mutex::new(State::default()),
-            over: Condvar::new(),
         })
     }
 
@@ -191,16 +186,10 @@ impl PopulatedRanges {
 
     /// Waits for other threads' turns.
     fn turn(&self) -> Result<Turn<'_>, RamDiscardError> {
-        let me = thread::current().id();
-        let mut state = self.state.lock();
-        while let Some(other) = state.turn {
-            if other == me {
-                return Err(RamDiscardError::Nested);
-            }
-            state = wait(&self.over, state);
-        }
-        state.turn = Some(me);
-        Ok(Turn(self))
+        Ok(Turn {
+            _held: self.turn.enter().ok_or(RamDiscardError::Nested)?,
+            manager: self,
+        })
     }
 
     /// In this thread's turn.
@@ -217,23 +206,23 @@ impl PopulatedRanges {
 }
 
 /// The right to change a manager, and to call its listeners.
-struct Turn<'a>(&'a PopulatedRanges);
+struct Turn<'a> {
+    _held: ThreadLockGuard<'a>,
+    manager: &'a PopulatedRanges,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        // Only what runs in this turn puts somebody there, so nobody comes once the list is found empty.
         loop {
-            let mut state = self.0.state.lock();
-            let leaving = std::mem::take(&mut state.leaving);
+            let leaving = std::mem::take(&mut self.manager.state.lock().leaving);
             if leaving.is_empty() {
-                state.turn = None;
                 break;
             }
-            drop(state);
             for id in leaving {
-                self.0.unregister(id);
+                self.manager.unregister(id);
             }
         }
-        self.0.over.notify_all();
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod notifier;
 mod registered;
 mod replay;
+mod step;
 mod walk;
 
 use bitflags::bitflags;
@@ -17,8 +18,8 @@ pub use error::{IommuError, IotlbError};
 pub use notifier::{IommuEvents, IommuNotifier, IotlbEvent, IotlbEventKind};
 pub(crate) use registered::Iommu;
 pub use registered::IommuRegistration;
+pub use step::IommuStep;
 pub use walk::IotlbMemory;
-pub(crate) use walk::translate;
 
 use crate::address::AddressRange;
 use crate::listener::ListenerResult;

@@ -1,7 +1,8 @@
 //! Telling a notifier what is mapped already (rule O14).
 
 use super::registered::IommuRegistration;
-use super::{IommuAccess, IommuError, IommuEvents, IotlbEntry, IotlbEvent, page_size, translate};
+use super::step::translate;
+use super::{IommuAccess, IommuError, IommuEvents, IotlbEntry, IotlbEvent, page_size};
 use crate::access::Engaging;
 use crate::address::AddressRange;
 use crate::region::Region;

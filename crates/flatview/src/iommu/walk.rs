@@ -2,27 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{DEFAULT_PAGE_SIZE, IommuAccess, IommuOps, IotlbEntry, IotlbError};
-use crate::access::{Engaging, MAX_IOMMUS, MemTxAttrs, MemTxError};
+use super::{DEFAULT_PAGE_SIZE, IommuAccess, IommuStep, IotlbEntry, IotlbError};
+use crate::access::{MemTxAttrs, MemTxError};
 use crate::address::{AddressRange, Size};
 use crate::discard::RamDiscardManager;
 use crate::ram::RamWindow;
-use crate::region::{Backing, Region, RegionKind};
+use crate::region::RegionKind;
 use crate::space::AddressSpace;
 use crate::view::FlatRange;
-
-/// One translation by the IOMMU of `region`; `None` if this thread is in the middle of one by the same: its page
-/// tables may lie behind itself.
-pub(crate) fn translate(
-    ops: &dyn IommuOps,
-    region: &Region,
-    offset: u64,
-    access: IommuAccess,
-    index: u32,
-) -> Option<IotlbEntry> {
-    let _engaged = Engaging::new(region.key())?;
-    Some(ops.translate(offset, access, index))
-}
 
 /// What is behind all IOMMUs.
 struct Walked {
@@ -43,14 +30,14 @@ fn walk(space: &AddressSpace, mut address: u64, wanted: IommuAccess, attrs: MemT
     let mut space = space.clone();
     let mut permission = IommuAccess::all();
     let (mut mask, mut following) = (u64::MAX, u64::MAX);
-    for iommus in 0..=MAX_IOMMUS {
+    for iommus in 0..=IommuStep::MAX {
         let view = space.view();
         let range = view.find(address)?;
         following = following.min(range.last() - address);
         while !range.range().contains_range(block(address, mask)) {
             mask >>= 1;
         }
-        let Backing::Iommu(iommu) = range.region().backing() else {
+        if range.region().kind() != RegionKind::Iommu {
             if iommus == 0 {
                 mask = mask.min(DEFAULT_PAGE_SIZE - 1);
             }
@@ -63,20 +50,18 @@ fn walk(space: &AddressSpace, mut address: u64, wanted: IommuAccess, attrs: MemT
                 mask,
                 permission,
             });
-        };
-        if iommus == MAX_IOMMUS {
+        }
+        if iommus == IommuStep::MAX {
             return None;
         }
         let offset = range.offset_at(address);
-        let index = iommu.ops.attrs_to_index(attrs);
-        let entry = translate(&*iommu.ops, range.region(), offset, wanted, index)?;
-        let target = entry.target.filter(|_| entry.permission.contains(wanted))?;
-        permission &= entry.permission;
-        let page = entry.address_mask;
-        following = following.min(page - (offset & page));
+        let step = range.region().iommu_step(offset, wanted, attrs);
+        let target = step.target?;
+        permission &= step.permission;
+        following = following.min(step.following);
         // Blocks of the region are blocks of the space only up to where the two differ.
-        mask = low_ones(mask & page & !(address ^ offset));
-        address = (entry.translated_address & !page) | (offset & page);
+        mask = low_ones(mask & step.address_mask & !(address ^ offset));
+        address = step.address;
         drop(view);
         space = target;
     }
@@ -123,7 +108,7 @@ impl AddressSpace {
         };
         let found = walk(self, address, wanted, attrs).ok_or(MemTxError::DECODE_ERROR)?;
         let mut permission = found.permission;
-        if found.range.is_readonly() && is_memory(&found.range) {
+        if found.range.is_readonly() && found.range.region().kind().is_ram() {
             permission -= IommuAccess::WRITE;
         }
         let is_somebody = found.range.region().kind() != RegionKind::Reservation;
@@ -138,10 +123,6 @@ impl AddressSpace {
             permission,
         })
     }
-}
-
-fn is_memory(range: &FlatRange) -> bool {
-    matches!(range.region().kind(), RegionKind::Ram | RegionKind::RamDevice)
 }
 
 /// The memory that a translation leads to: what a VFIO container maps for its device.
@@ -174,7 +155,7 @@ impl IotlbEntry {
         let everything = IommuAccess::empty();
         let found = walk(target, address, everything, MemTxAttrs::UNSPECIFIED).ok_or_else(not_memory)?;
         let permission = self.permission & found.permission;
-        if permission.is_empty() || !is_memory(&found.range) {
+        if permission.is_empty() || !found.range.region().kind().is_ram() {
             return Err(not_memory());
         }
         if found.following < self.address_mask {

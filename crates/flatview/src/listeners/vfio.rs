@@ -330,9 +330,9 @@ impl<M: DmaMapper> MemoryListener for VfioListener<M> {
                 None => Ok(()),
             };
         }
-        match section.region().kind() {
-            RegionKind::Ram | RegionKind::RamDevice => self.map(section.range()),
-            _ => Ok(()),
+        match section.region().kind().is_ram() {
+            true => self.map(section.range()),
+            false => Ok(()),
         }
     }
 
@@ -343,9 +343,9 @@ impl<M: DmaMapper> MemoryListener for VfioListener<M> {
                 None => Ok(()),
             };
         }
-        match section.region().kind() {
-            RegionKind::Ram | RegionKind::RamDevice => self.unmap(section.range()),
-            _ => Ok(()),
+        match section.region().kind().is_ram() {
+            true => self.unmap(section.range()),
+            false => Ok(()),
         }
     }
 

@@ -7,7 +7,6 @@ use super::vhost::VhostBackend;
 use crate::address::AddressRange;
 use crate::dirty::DirtyClients;
 use crate::ram::RamBlock;
-use crate::region::RegionKind;
 use crate::view::{FlatRange, FlatView};
 
 /// One entry of a memory table; the fields are those of the kernel's `struct vhost_memory_region`.
@@ -97,7 +96,7 @@ impl Table {
 
 /// Rule X2. The device marks what it writes for migration only, and translated code is not its business.
 fn is_usable(range: &FlatRange) -> bool {
-    let is_ram = matches!(range.region().kind(), RegionKind::Ram | RegionKind::RamDevice);
+    let is_ram = range.region().kind().is_ram();
     let harmless = DirtyClients::MIGRATION | DirtyClients::CODE;
     is_ram && !range.is_readonly() && harmless.contains(range.dirty_log_mask())
 }

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use super::addresses::{Place, RamAddresses};
 use super::{HostMemory, RamBlock, RamBlockInner, RamBlockNotifier, RamBlockRegistration, RamError};
+use crate::deliver::caught;
 use crate::primitive::Mutex;
 
 /// The list of a memory's blocks (rule Q6). It keeps none of them alive.
@@ -239,7 +239,7 @@ impl RamList {
     }
 
     /// All blocks, in the order of the list.
-    pub(super) fn blocks(&self) -> Vec<RamBlock> {
+    pub(crate) fn blocks(&self) -> Vec<RamBlock> {
         let state = self.state.lock();
         state.entries.values().filter_map(Entry::block).collect()
     }
@@ -331,7 +331,7 @@ impl Drop for RamBlockInner {
 
 /// Runs a callback. What it breaks is its own: it is called where nothing can fail any more.
 pub(super) fn shielded(callback: &'static str, run: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        tracing::error!(target: "flatview::ram", callback, "panic in a callback of a RAM block");
+    if let Err(error) = caught(run) {
+        tracing::error!(target: "flatview::ram", callback, %error, "in a callback of a RAM block");
     }
 }

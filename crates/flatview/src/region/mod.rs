@@ -160,6 +160,13 @@ pub enum RegionKind {
     Iommu,
 }
 
+impl RegionKind {
+    /// Whether it is RAM, that of devices included: what may be mapped for others, and be there in part.
+    pub(crate) fn is_ram(self) -> bool {
+        matches!(self, RegionKind::Ram | RegionKind::RamDevice)
+    }
+}
+
 impl Region {
     pub(crate) fn new(id: RegionId, home: Arc<Home>, builder: RegionBuilder<'_>, backing: Backing) -> Region {
         let RegionBuilder {

@@ -12,13 +12,10 @@ mod verbs;
 use children::{ChildKey, Children};
 pub(crate) use journal::{Damage, Journal};
 
-use std::collections::HashMap;
-
 use crate::address::{AddressRange, Size};
 use crate::compat::Compat;
 use crate::dirty::{DirtyClients, GlobalDirty};
 use crate::ioeventfd::IoEventFd;
-use crate::ram::RamBlock;
 use crate::region::{Backing, Region, RegionId, RegionState, WeakRegion};
 
 /// How deep aliases of aliases may go, and containers and aliases nest in a rendering.
@@ -351,24 +348,6 @@ impl Tree {
         );
         mask.set(DirtyClients::CODE, self.logs_code && node.has_ram_block);
         mask
-    }
-
-    /// The blocks behind all regions, and who logs each: everybody who logs one of the regions that it is behind.
-    pub(crate) fn logged_blocks(&self) -> Vec<(RamBlock, DirtyClients)> {
-        let mut blocks: HashMap<usize, (RamBlock, DirtyClients)> = HashMap::new();
-        for (node, id) in self.nodes.iter().zip(0..) {
-            let region = node
-                .as_ref()
-                .filter(|node| node.has_ram_block)
-                .and_then(Node::region);
-            if let Some(block) = region.as_ref().and_then(Region::ram_block) {
-                let entry = blocks
-                    .entry(block.key())
-                    .or_insert_with(|| (block.clone(), DirtyClients::empty()));
-                entry.1 |= self.dirty_log_mask(RegionId(id));
-            }
-        }
-        blocks.into_values().collect()
     }
 
     /// Undoes everything since the journal was last taken. What is returned holds handles: drop it outside

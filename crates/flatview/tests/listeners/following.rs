@@ -11,7 +11,8 @@ use flatview::{AddressRange, Error, FlatRange, MemoryListener, RegionKind, Regis
 
 use crate::machine::Machine;
 use crate::models::{Backend, Container, QemuVhost, expected_pages};
-use crate::walk::{Random, Walk};
+use crate::random::Random;
+use crate::walk::Walk;
 
 /// The consumers of one machine, all registered.
 struct Followers {
@@ -119,7 +120,7 @@ fn x1_x7_tables_and_mappings_follow_every_change_and_no_failed_one() {
                     ];
                     followers
                         .saboteur
-                        .fail_in(random.pick(&callbacks), random.below(2) as usize);
+                        .fail_in(*random.pick(&callbacks), random.below(2) as usize);
                 }
                 1 => *followers.vhost.backend().failing.lock().unwrap() = true,
                 2 => followers.container.0.lock().unwrap().failing = Some(random.below(4) as usize),

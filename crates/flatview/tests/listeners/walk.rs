@@ -5,30 +5,7 @@ use std::sync::Arc;
 use flatview::{Error, IommuAccess, IommuOps, IotlbEntry, RamBlock, Region, RegionKind, Transaction};
 
 use crate::machine::{Machine, Nothing};
-
-/// Numbers that are the same on every run.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-
-    pub(crate) fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    pub(crate) fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize].clone()
-    }
-}
+use crate::random::Random;
 
 /// Where the memory of the RAM device is in this process.
 pub(crate) const BAR_AT: usize = 0x7f30_0000_0000;
@@ -99,10 +76,10 @@ impl Walk {
     }
 
     fn change(&self, tx: &mut Transaction<'_>, random: &mut Random) -> Result<(), Error> {
-        let region = random.pick(&self.regions);
-        let flag = random.one_in(2);
-        let fine = random.pick(&[0x400, 0x1000, 0x1000, 0x1000]);
-        let address = match random.one_in(16) {
+        let region = random.pick(&self.regions).clone();
+        let flag = random.chance(2);
+        let fine = *random.pick(&[0x400, 0x1000, 0x1000, 0x1000]);
+        let address = match random.chance(16) {
             true => (1 << 63) - 0x2000 + random.below(8) * 0x1000,
             false => random.below(0x3_0000 / fine) * fine,
         };
@@ -110,15 +87,15 @@ impl Walk {
             0..=4 => match region.state()?.container {
                 Some(container) => tx.del_subregion(&container, &region)?,
                 None => {
-                    let inner = region != self.bus && random.one_in(4);
+                    let inner = region != self.bus && random.chance(4);
                     let container = if inner { &self.bus } else { &self.system };
                     let priority = i32::try_from(random.below(4)).unwrap_or(0);
                     tx.add_subregion_overlap(container, address, &region, priority)?;
                 }
             },
             5 => tx.set_address(&region, address)?,
-            6 => tx.set_enabled(&region, !random.one_in(4))?,
-            7 => tx.set_readonly(&region, random.one_in(4))?,
+            6 => tx.set_enabled(&region, !random.chance(4))?,
+            7 => tx.set_readonly(&region, random.chance(4))?,
             8 => tx.set_unmergeable(&region, flag)?,
             9 => tx.set_size(&region, fine * (1 + random.below(12)))?,
             10 if region.kind() == RegionKind::Alias => {

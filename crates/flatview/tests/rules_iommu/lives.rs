@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use flatview::{
     AddressRange, IommuAccess, IommuError, IommuEvents, IommuNotifier, IommuOps, IommuRegistration,
-    IotlbEntry, IotlbEvent, ListenerResult, MemoryListener, MemoryRegionSection, RegionKind, Size,
-    WeakRegion,
+    IotlbEntry, IotlbEvent, ListenerResult, RegionKind, Size, WeakRegion,
 };
 
 use super::notifiers::{DEV, Heard, MAP, NONE, UNMAP};
-use super::support::Board;
+use super::support::{Board, Following};
 use super::tables::{PAGE, R, REACH, World, range};
 
 /// Maps one page in all of 2^64, and says of holes only what it is told to say.
@@ -212,40 +211,6 @@ fn a_region_takes_its_notifiers_along() {
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
-/// What VFIO does (rule X10): a notifier for each section of an IOMMU, and all that it translates at once.
-struct Follower {
-    heard: Heard,
-    registrations: Mutex<Vec<(u64, IommuRegistration)>>,
-}
-
-impl MemoryListener for Follower {
-    fn name(&self) -> &str {
-        "follower"
-    }
-
-    fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        if section.region().kind() == RegionKind::Iommu {
-            let bytes = range(section.offset_in_region(), section.size().to_u64().unwrap());
-            let notifier = self.heard.notifier("n", IommuEvents::IOTLB, bytes, 0);
-            let registration = section.region().register_iommu_notifier(notifier)?;
-            registration.replay()?;
-            self.registrations
-                .lock()
-                .unwrap()
-                .push((section.start(), registration));
-        }
-        Ok(())
-    }
-
-    fn region_del(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        self.registrations
-            .lock()
-            .unwrap()
-            .retain(|(start, _)| *start != section.start());
-        Ok(())
-    }
-}
-
 /// O14, O19: a listener follows an IOMMU region that comes, goes and is covered in part.
 #[test]
 fn a_listener_has_a_notifier_for_each_section() {
@@ -253,11 +218,18 @@ fn a_listener_has_a_notifier_for_each_section() {
     world.map(0, 0x1000, 0x5000, R);
     world.map(0, 0x9000, 0x6000, R);
     let heard = Heard::default();
-    let follower = Arc::new(Follower {
-        heard: heard.clone(),
-        registrations: Mutex::default(),
-    });
-    let registration = world.dma.register(follower.clone()).unwrap();
+    let hears = heard.clone();
+    let follower = Arc::new(Following::new(move |section| {
+        if section.region().kind() != RegionKind::Iommu {
+            return Ok(None);
+        }
+        let bytes = range(section.offset_in_region(), section.size().to_u64().unwrap());
+        let notifier = hears.notifier("n", IommuEvents::IOTLB, bytes, 0);
+        let registration = section.region().register_iommu_notifier(notifier)?;
+        registration.replay()?;
+        Ok(Some(registration))
+    }));
+    let registration = world.dma.register(follower).unwrap();
     heard.heard(&["n+1000&fff=5000 1", "n+9000&fff=6000 1"]);
     let msi = world.board.io("msi", PAGE);
     world.board.overlap(world.dma.root(), 0x5000, &msi, 1);

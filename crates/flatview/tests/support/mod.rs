@@ -6,6 +6,8 @@
     reason = "every test binary compiles this and uses a part of it"
 )]
 
+mod following;
+mod noting;
 mod recorder;
 pub(crate) mod registers;
 
@@ -18,6 +20,8 @@ use flatview::{
     Size, Transaction,
 };
 
+pub(crate) use following::Following;
+pub(crate) use noting::Noting;
 pub(crate) use recorder::{Log, Recorder};
 
 /// A machine with one address space, `memory`, over an empty container `system` of 2^64 bytes.

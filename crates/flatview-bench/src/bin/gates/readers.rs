@@ -2,37 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use flatview_bench::addresses::{Pattern, throughput};
 use flatview_bench::measure::Cost;
-use flatview_bench::peers::BareStarts;
-use flatview_bench::readers::{Runs, run, with_commits};
-use flatview_bench::scenes::{Others, Windows};
+use flatview_bench::readers::{Runs, Scene, run, with_commits};
 
-use crate::lookups::look;
 use crate::table::{Gates, Result, exactly};
 
 pub(crate) fn readers(gates: &mut Gates) -> Result<()> {
     const GROUP: &str = "readers";
-    const COUNT: usize = 1_000;
     /// So many runs side by side make a verdict.
     const ENOUGH: usize = 5;
     // Shorter than what the scheduler gives at once, so that some runs are undisturbed on a busy machine.
     let duration = Duration::from_millis(6);
     let rounds = (gates.budget.as_millis() / 4).max(20);
-    let scene = Windows::new(COUNT, Others::None)?;
-    let bare = BareStarts::windows(COUNT);
-    let pattern = Pattern::windows(COUNT);
-    let looks = |_| {
-        let mut reader = scene.space.reader();
-        move || throughput(pattern, |a| look(&mut reader, a))
-    };
-    let loads = |_| || throughput(pattern, |a| a ^ bare.load());
-    let mut enabled = true;
-    let mut commit = || {
-        enabled = !enabled;
-        bare.touch();
-        scene.set(COUNT / 2, enabled).expect("a window can be toggled");
-    };
+    let scene = Scene::new()?;
+    let looks = |_| scene.looks();
+    let loads = |_| scene.loads();
+    let mut commit = scene.commits();
     let [mut load1, mut load2, mut load3, mut look1, mut look2, mut look3] =
         [(); 6].map(|()| Runs::default());
     let mut rates = Vec::new();
