@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use flatview::AddressRange;
+use flatview_mtree::address;
 use flatview_mtree::qmp::{Address, Flags, Options};
 
 use crate::input::Source;
@@ -107,6 +109,10 @@ pub(crate) enum MtreeCommand {
     /// The exit code is 0 if they are equal, 1 if they are different, and 3 if they are equal only if something is
     /// assumed that the text of the tree does not say; what, is printed.
     Check(CheckArgs),
+    /// Draw the layers of address spaces: who is in front of whom, with the flat view on top.
+    ///
+    /// SVG shows one space; an HTML page shows all of them, with zoom, search and all details, and needs nothing else.
+    Draw(DrawArgs),
 }
 
 /// The arguments of `mtree dump`.
@@ -179,6 +185,46 @@ pub(crate) struct CheckArgs {
     /// Print an object of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The arguments of `mtree draw`.
+#[derive(Debug, Args)]
+pub(crate) struct DrawArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// The address space, by its name. Without it: all of them on a page, `memory` as SVG.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) space: Option<String>,
+
+    /// Draw these addresses only, such as 0..1M.
+    #[arg(long, value_name = "RANGE", value_parser = address::parse)]
+    pub(crate) range: Option<AddressRange>,
+
+    /// Where to write; the end of the name (.svg, .html) says what. Standard output without it.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What to draw.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<DrawFormat>,
+
+    /// Disabled regions as well.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+
+    /// The width that is aimed at, in pixels; a space that needs more gets more.
+    #[arg(long, value_name = "PIXELS", default_value_t = 1200)]
+    pub(crate) width: u32,
+}
+
+/// What `mtree draw` draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrawFormat {
+    /// One space as SVG.
+    Svg,
+    /// A self-contained page.
+    Html,
 }
 
 /// The flags of `info mtree`.

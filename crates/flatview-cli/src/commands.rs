@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod draw;
 mod dump;
 mod explain;
 mod man;
@@ -17,6 +18,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Error> {
             MtreeCommand::Dump(arguments) => dump::run(&live, &arguments),
             MtreeCommand::Explain(arguments) => explain::run(&live, &arguments),
             MtreeCommand::Check(arguments) => check::run(&live, &arguments),
+            MtreeCommand::Draw(arguments) => draw::run(&live, &arguments),
         },
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

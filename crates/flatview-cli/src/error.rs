@@ -52,8 +52,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Qmp(#[from] ParseAddressError),
     /// There is no such address space.
-    #[error("no address space is called {name:?}; there are {there}")]
-    NoSpace { name: String, there: String },
+    #[error(transparent)]
+    Space(#[from] flatview_mtree::Error),
+    /// A picture is of one machine.
+    #[error("there is more than one machine in the input, but a picture is of one: give one of them")]
+    OneMachine,
     /// Nobody reads what we print, or it cannot be stored.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),

@@ -15,6 +15,14 @@ pub enum Error {
         /// The most that is looked through.
         placements: usize,
     },
+    /// There is no address space of this name.
+    #[error("no address space is called {space:?}; there are: {there}")]
+    NoSpace {
+        /// The name.
+        space: String,
+        /// The names that there are.
+        there: String,
+    },
     /// There is no tree of regions in the input.
     #[error("no tree in the input: it takes what `info mtree` prints without -f")]
     NoTree,

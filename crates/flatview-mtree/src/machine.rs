@@ -68,6 +68,29 @@ impl<'a> Machine<'a> {
         })
     }
 
+    /// The place in [`Graph::spaces`] of the space with a name; of `memory` without one, or of the first if there is
+    /// none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] if there is no such space.
+    pub fn space(&self, name: Option<&str>) -> Result<usize, Error> {
+        let spaces = &self.graph.spaces;
+        let place = |name: &str| spaces.iter().position(|space| space.name == name);
+        let found = match name {
+            Some(name) => place(name),
+            None => place("memory").or((!spaces.is_empty()).then_some(0)),
+        };
+        found.ok_or_else(|| Error::NoSpace {
+            space: name.unwrap_or("memory").to_owned(),
+            there: spaces
+                .iter()
+                .map(|space| space.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
     /// Where everything lies in a space: a place in [`Graph::spaces`].
     ///
     /// # Errors

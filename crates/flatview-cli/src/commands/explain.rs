@@ -80,8 +80,6 @@ fn looks_like_address(argument: &OsString, wrong: &AddressError) -> bool {
 
 /// The spaces in which to explain.
 fn spaces(machine: &Machine<'_>, arguments: &ExplainArgs) -> Result<Vec<usize>, Error> {
-    let spaces = &machine.graph.spaces;
-    let place = |name: &str| spaces.iter().position(|space| space.name == name);
     if arguments.all_spaces {
         let mut seen = HashSet::new();
         let views = machine
@@ -89,28 +87,13 @@ fn spaces(machine: &Machine<'_>, arguments: &ExplainArgs) -> Result<Vec<usize>, 
             .spaces
             .iter()
             .map(|space| space.view().root().cloned());
-        return Ok(views
-            .enumerate()
-            .filter(|(_, root)| seen.insert(root.clone()))
-            .map(|(place, _)| place)
-            .collect());
+        let first = views.enumerate().filter(|(_, root)| seen.insert(root.clone()));
+        return Ok(first.map(|(place, _)| place).collect());
     }
     if arguments.space.is_empty() {
-        return Ok(place("memory")
-            .or((!spaces.is_empty()).then_some(0))
-            .into_iter()
-            .collect());
+        return Ok(vec![machine.space(None)?]);
     }
-    let named = arguments.space.iter().map(|name| {
-        place(name).ok_or_else(|| Error::NoSpace {
-            name: name.clone(),
-            there: spaces
-                .iter()
-                .map(|space| space.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-    });
+    let named = arguments.space.iter().map(|name| Ok(machine.space(Some(name))?));
     named.collect()
 }
 
