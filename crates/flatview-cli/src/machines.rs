@@ -29,8 +29,10 @@ pub(crate) fn each(
         let dumps = group.parse()?;
         let machine = Machine::new(dumps).map_err(|source| group.makes_no_sense(source))?;
         exit = exit.max(run(&machine)?);
-        // The process ends soon; taking a large machine apart takes longer than all the rest.
-        std::mem::forget(machine);
+        if group.is_last {
+            // The process ends, and taking a large machine apart would take as long as putting it together.
+            std::mem::forget(machine);
+        }
         Ok(())
     })?;
     Ok(exit)
@@ -41,6 +43,8 @@ pub(crate) struct Group {
     /// Where they are.
     pub(crate) name: String,
     texts: Vec<DumpText>,
+    /// There is no other.
+    is_last: bool,
 }
 
 impl Group {
@@ -72,6 +76,7 @@ pub(crate) fn each_group(
     let mut group = Group {
         name: String::new(),
         texts: Vec::new(),
+        is_last: false,
     };
     for source in input::sources(live, given)? {
         let reader = Reader::new(input::open(&source, live.options())?);
@@ -93,5 +98,6 @@ pub(crate) fn each_group(
             group.name = source.to_string();
         }
     }
+    group.is_last = true;
     run(&group)
 }
