@@ -3,12 +3,17 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod diff;
 mod error;
 pub mod facts;
+pub mod find;
 pub mod graph;
 pub mod layout;
+pub mod lint;
 pub mod machine;
 pub mod rebuild;
+mod survey;
 pub mod text;
+mod units;
 
 pub use error::Error;
