@@ -8,12 +8,13 @@ use flatview::{AddressRange, Error};
 use serde::Serialize;
 
 pub use compare::Shown;
+pub(crate) use compare::rendered;
 
 use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::rebuild::Rebuilt;
 use crate::text::{FlatDump, TreeDump};
-use compare::{Pair, cuts, mismatches, pairs, rendered, root};
+use compare::{Pair, cuts, mismatches, pairs, root};
 use solve::Solver;
 
 /// What the comparison came to.
