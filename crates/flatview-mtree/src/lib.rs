@@ -13,6 +13,8 @@ pub mod lint;
 pub mod machine;
 pub mod rebuild;
 mod survey;
+#[cfg(test)]
+mod test_dump;
 pub mod text;
 mod units;
 

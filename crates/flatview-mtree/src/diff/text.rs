@@ -121,8 +121,8 @@ impl fmt::Display for FlatChanges {
         if let Some(like) = &self.like {
             let spaces = Spaces(&self.spaces);
             return match self.changes.first().is_some_and(|change| change.before.is_none()) {
-                true => writeln!(f, "+ {spaces} {verb} what {like} shows ({ranges}), not nothing"),
-                false => writeln!(f, "- {spaces} {verb} nothing, not what {like} showed ({ranges})"),
+                true => writeln!(f, "+ {spaces} {verb} what {like} shows ({ranges}); before, nothing"),
+                false => writeln!(f, "- {spaces} {verb} nothing; before, what {like} showed ({ranges})"),
             };
         }
         writeln!(f, "~ {} {verb}", Spaces(&self.spaces))?;
