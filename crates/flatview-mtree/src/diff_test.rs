@@ -28,12 +28,30 @@ fn in_memory(before: &str, after: &str) -> Vec<String> {
 #[test]
 fn each_change_of_a_line_is_one_line() {
     let changes = [
-        ("4000-4fff 1 i/o nic", "~ memory: nic moved 0x1000 -> 0x4000 (4 KiB)"),
-        ("1000-17ff 1 i/o nic", "~ memory: nic at 0x1000 resized 0x1000 (4 KiB) -> 0x800 (2 KiB)"),
-        ("1000-1fff -3 i/o nic", "~ memory: nic at 0x1000 priority 1 -> -3 (4 KiB)"),
-        ("1000-1fff 1 ram nic", "~ memory: nic at 0x1000 type i/o -> ram (4 KiB)"),
-        ("1000-1fff 1 nv-i/o nic", "~ memory: nic at 0x1000 became non-volatile (4 KiB)"),
-        ("1000-1fff 1 i/o nic [disabled]", "~ memory: nic at 0x1000 disabled (4 KiB)"),
+        (
+            "4000-4fff 1 i/o nic",
+            "~ memory: nic moved 0x1000 -> 0x4000 (4 KiB)",
+        ),
+        (
+            "1000-17ff 1 i/o nic",
+            "~ memory: nic at 0x1000 resized 0x1000 (4 KiB) -> 0x800 (2 KiB)",
+        ),
+        (
+            "1000-1fff -3 i/o nic",
+            "~ memory: nic at 0x1000 priority 1 -> -3 (4 KiB)",
+        ),
+        (
+            "1000-1fff 1 ram nic",
+            "~ memory: nic at 0x1000 type i/o -> ram (4 KiB)",
+        ),
+        (
+            "1000-1fff 1 nv-i/o nic",
+            "~ memory: nic at 0x1000 became non-volatile (4 KiB)",
+        ),
+        (
+            "1000-1fff 1 i/o nic [disabled]",
+            "~ memory: nic at 0x1000 disabled (4 KiB)",
+        ),
     ];
     for (line, told) in changes {
         let found = in_memory("    1000-1fff 1 i/o nic\n", &format!("    {line}\n"));
@@ -70,8 +88,12 @@ fn what_appears_takes_along_what_is_in_it() {
 
 #[test]
 fn what_moves_takes_along_what_is_in_it() {
-    let at = |page: u32| format!("    {page}000-{page}fff 1 i/o bar\n      {page}000-{page}0ff 0 i/o table\n");
-    assert_eq!(in_memory(&at(1), &at(2)), ["~ memory: bar moved 0x1000 -> 0x2000 (4 KiB)"]);
+    let at =
+        |page: u32| format!("    {page}000-{page}fff 1 i/o bar\n      {page}000-{page}0ff 0 i/o table\n");
+    assert_eq!(
+        in_memory(&at(1), &at(2)),
+        ["~ memory: bar moved 0x1000 -> 0x2000 (4 KiB)"]
+    );
 }
 
 #[test]
@@ -88,7 +110,13 @@ fn what_moves_to_another_container_is_told_with_both() {
 fn of_many_with_one_name_the_one_that_changed_is_told() {
     let slots = |skip: u32, last: &str| -> String {
         let rest = (0..20).filter(|&slot| slot != skip);
-        let lines = rest.map(|slot| format!("    {:x}-{:x} 0 i/o virtio-mmio\n", slot * 0x200, slot * 0x200 + 0x1ff));
+        let lines = rest.map(|slot| {
+            format!(
+                "    {:x}-{:x} 0 i/o virtio-mmio\n",
+                slot * 0x200,
+                slot * 0x200 + 0x1ff
+            )
+        });
         lines.collect::<String>() + last
     };
     assert_eq!(
@@ -107,8 +135,12 @@ fn a_dump_without_disabled_regions_leaves_them_open() {
     let after = "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n";
     let note = "the second dump has no disabled regions (-D): 1 region of the other are left out";
     assert_eq!(lines(before, after), [format!("note: {note}")]);
-    let enabled = "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n    1000-1fff 0 i/o off\n";
-    assert_eq!(lines(before, enabled)[0], "~ memory: off at 0x1000 enabled (4 KiB)");
+    let enabled =
+        "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n    1000-1fff 0 i/o off\n";
+    assert_eq!(
+        lines(before, enabled)[0],
+        "~ memory: off at 0x1000 enabled (4 KiB)"
+    );
 }
 
 #[test]
@@ -167,14 +199,16 @@ struct Leaf {
 
 fn leaf() -> impl Strategy<Value = Leaf> {
     let place = (0..3_usize, 0..16_u64, 1..4_u64);
-    (place, -2..3_i32, 0..3_usize, any::<bool>()).prop_map(|((around, slot, pages), priority, name, enabled)| Leaf {
-        around,
-        slot,
-        pages,
-        priority,
-        name,
-        enabled,
-    })
+    (place, -2..3_i32, 0..3_usize, any::<bool>()).prop_map(
+        |((around, slot, pages), priority, name, enabled)| Leaf {
+            around,
+            slot,
+            pages,
+            priority,
+            name,
+            enabled,
+        },
+    )
 }
 
 fn print(leaves: &[Leaf]) -> String {
@@ -188,7 +222,10 @@ fn print(leaves: &[Leaf]) -> String {
             let start = base + leaf.slot * 0x1000;
             let last = start + leaf.pages * 0x1000 - 1;
             let mark = if leaf.enabled { "" } else { " [disabled]" };
-            short += &format!("      {start:x}-{last:x} {} i/o leaf{}{mark}\n", leaf.priority, leaf.name);
+            short += &format!(
+                "      {start:x}-{last:x} {} i/o leaf{}{mark}\n",
+                leaf.priority, leaf.name
+            );
         }
     }
     short

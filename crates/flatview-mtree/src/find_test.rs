@@ -58,9 +58,14 @@ ram: ram, 64 KiB, line 19
 fn each_reason_for_being_nowhere_is_told() {
     let why = |name: &str| {
         let found = found(MACHINE, &format!("={name}"));
-        let [found] = &found[..] else { panic!("{name}: {}", found.len()) };
+        let [found] = &found[..] else {
+            panic!("{name}: {}", found.len())
+        };
         assert!(!found.is_seen(), "{name}");
-        found.places.first().map(|place| place.sightings[0].why.clone().unwrap())
+        found
+            .places
+            .first()
+            .map(|place| place.sightings[0].why.clone().unwrap())
     };
     let disabled = Some(Why::Disabled { by: "off".to_owned() });
     assert_eq!(why("behind"), Some(Why::Hidden));
@@ -68,7 +73,12 @@ fn each_reason_for_being_nowhere_is_told() {
     assert_eq!(why("in-off"), disabled);
     assert_eq!(why("outside"), Some(Why::Clipped { by: "box".to_owned() }));
     assert_eq!(why("empty"), Some(Why::Bare));
-    assert_eq!(why("far"), Some(Why::Clipped { by: "empty".to_owned() }));
+    assert_eq!(
+        why("far"),
+        Some(Why::Clipped {
+            by: "empty".to_owned()
+        })
+    );
     assert_eq!(why("in-loose"), None);
     assert_eq!(found(MACHINE, "=in-loose")[0].nowhere, Some(Nowhere::NotPlaced));
 }
@@ -95,7 +105,10 @@ fn containers_and_aliases_are_seen_through() {
     let boxed = &found(MACHINE, "=box")[0];
     let sighting = &boxed.places[0].sightings[0];
     assert!(sighting.shown.is_empty() && boxed.is_seen());
-    assert_eq!(sighting.through, [AddressRange::from_bounds(0x8000, 0x80ff).unwrap()]);
+    assert_eq!(
+        sighting.through,
+        [AddressRange::from_bounds(0x8000, 0x80ff).unwrap()]
+    );
     let low = &found(MACHINE, "=low")[0];
     assert_eq!(low.places[0].sightings[0].through.len(), 2);
 }
@@ -103,7 +116,10 @@ fn containers_and_aliases_are_seen_through() {
 #[test]
 fn patterns_are_parts_globs_and_names() {
     let names = |pattern: &str| -> Vec<String> {
-        found(MACHINE, pattern).into_iter().map(|found| found.name).collect()
+        found(MACHINE, pattern)
+            .into_iter()
+            .map(|found| found.name)
+            .collect()
     };
     assert_eq!(names("LOOSE"), ["loose", "in-loose"]);
     assert_eq!(names("in*"), ["inside", "in-off", "in-loose"]);

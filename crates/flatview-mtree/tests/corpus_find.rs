@@ -23,10 +23,22 @@ fn what_is_found_is_what_the_views_have() {
         // Of spaces with one name all ranges together.
         let mut shown: BTreeMap<&str, Vec<(u64, u64, &str, u64)>> = BTreeMap::new();
         for found in &found {
-            assert_eq!(found.places.is_empty(), found.nowhere.is_some(), "{}", machine.name);
+            assert_eq!(
+                found.places.is_empty(),
+                found.nowhere.is_some(),
+                "{}",
+                machine.name
+            );
             for place in &found.places {
                 let ranges = place.sightings.iter().flat_map(|sighting| &sighting.shown);
-                let ranges = ranges.map(|shown| (shown.range.start(), shown.range.last(), &*found.name, shown.offset));
+                let ranges = ranges.map(|shown| {
+                    (
+                        shown.range.start(),
+                        shown.range.last(),
+                        &*found.name,
+                        shown.offset,
+                    )
+                });
                 let ranges: Vec<_> = ranges.collect();
                 for space in &place.spaces {
                     shown.entry(space).or_default().extend_from_slice(&ranges);
@@ -53,7 +65,11 @@ fn what_is_found_is_what_the_views_have() {
         }
         let findings = lint(&rebuilt, &Options::default()).unwrap();
         let report = Report(&findings).to_string();
-        assert!(report.lines().count() < 200, "{}: nobody reads {report}", machine.name);
+        assert!(
+            report.lines().count() < 200,
+            "{}: nobody reads {report}",
+            machine.name
+        );
         serde_json::to_string(&(&found, &findings)).unwrap();
     }
 }

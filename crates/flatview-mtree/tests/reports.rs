@@ -34,7 +34,10 @@ fn report(name: &str) -> String {
 fn changes(before: &str, after: &str) -> Diff {
     let (before, after) = (text(before), text(after));
     let dumps = [parse(&before).unwrap(), parse(&after).unwrap()];
-    diff(&Machine::new(&dumps[0]).unwrap(), &Machine::new(&dumps[1]).unwrap())
+    diff(
+        &Machine::new(&dumps[0]).unwrap(),
+        &Machine::new(&dumps[1]).unwrap(),
+    )
 }
 
 #[test]
@@ -45,15 +48,26 @@ fn find_on_pc_and_q35() {
 
 #[test]
 fn lint_on_machines_of_each_sort() {
-    for name in ["x86-pc-tcg-smp1-run", "rnd-q35-std-s605-n150", "arm64-virt-secure", "alpha-clipper-overflow"] {
+    for name in [
+        "x86-pc-tcg-smp1-run",
+        "rnd-q35-std-s605-n150",
+        "arm64-virt-secure",
+        "alpha-clipper-overflow",
+    ] {
         insta::assert_snapshot!(format!("lint-{name}"), report(name));
     }
 }
 
 #[test]
 fn diff_of_reset_and_run() {
-    insta::assert_snapshot!("diff-pc-run", changes("x86-pc-tcg-smp1-reset", "x86-pc-tcg-smp1-run"));
-    insta::assert_snapshot!("diff-q35-run", changes("x86-q35-tcg-smp1-reset", "x86-q35-tcg-smp1-run"));
+    insta::assert_snapshot!(
+        "diff-pc-run",
+        changes("x86-pc-tcg-smp1-reset", "x86-pc-tcg-smp1-run")
+    );
+    insta::assert_snapshot!(
+        "diff-q35-run",
+        changes("x86-q35-tcg-smp1-reset", "x86-q35-tcg-smp1-run")
+    );
 }
 
 #[test]

@@ -67,7 +67,14 @@ pub(super) fn changes<'a>(before: &Machine<'a>, after: &Machine<'a>) -> Vec<Flat
             sort_spaces(&mut spaces);
             let like = Some((*model).to_owned());
             let place = (is, spaces.clone());
-            alike.insert(place, FlatChanges { spaces, like, changes });
+            alike.insert(
+                place,
+                FlatChanges {
+                    spaces,
+                    like,
+                    changes,
+                },
+            );
             continue;
         }
         for change in changes {
@@ -135,7 +142,11 @@ fn joined<'a>(pieces: impl Iterator<Item = Piece<'a>>) -> Vec<Piece<'a>> {
         let goes_on = joined.last_mut().filter(|last| {
             let (start, before) = (last.start, last.last);
             last.last.checked_add(1) == Some(piece.start)
-                && (Piece { start, last: before, ..piece }) == **last
+                && (Piece {
+                    start,
+                    last: before,
+                    ..piece
+                }) == **last
         });
         match goes_on {
             Some(last) => last.last = piece.last,

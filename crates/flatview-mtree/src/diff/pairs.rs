@@ -31,8 +31,10 @@ impl<'s, 'm, 'a> Pairs<'s, 'm, 'a> {
             was: vec![None; after.graph().nodes.len()],
             open: Vec::new(),
         };
-        pairs.pair_spaces();
+        pairs.pair_spaces(false);
         pairs.pair_targets();
+        pairs.descend();
+        pairs.pair_spaces(true);
         pairs.descend();
         pairs.pair_moved();
         pairs.descend();
@@ -47,9 +49,15 @@ impl<'s, 'm, 'a> Pairs<'s, 'm, 'a> {
 
     /// Roots of spaces: by the names of all of their spaces, then of one of them; at last even if the root has
     /// another name, as it has in another version of QEMU.
-    fn pair_spaces(&mut self) {
+    ///
+    /// What is in something is known by its place first: of devices that are alike, a dump does not tell which one a
+    /// space belongs to.
+    fn pair_spaces(&mut self, contained: bool) {
         let roots = |side: &Side<'_, '_>| {
-            let mut roots: Vec<NodeId> = side.spaces.keys().copied().collect();
+            let roots = side.spaces.keys().copied();
+            let mut roots: Vec<NodeId> = roots
+                .filter(|&root| contained || side.node(root).container.is_none())
+                .collect();
             roots.sort_unstable();
             roots
         };
@@ -77,7 +85,11 @@ impl<'s, 'm, 'a> Pairs<'s, 'm, 'a> {
                 if self.now[root].is_some() {
                     continue;
                 }
-                let name = if with_root { self.before.node(root).name } else { "" };
+                let name = if with_root {
+                    self.before.node(root).name
+                } else {
+                    ""
+                };
                 let other = self.before.spaces[&root].iter().find_map(|space| {
                     let free = named.get_mut(&(*space, name))?;
                     while free.pop_if(|other| self.was[*other].is_some()).is_some() {}
@@ -127,15 +139,21 @@ impl<'s, 'm, 'a> Pairs<'s, 'm, 'a> {
         if let ([one], [other]) = (&one[..], &other[..]) {
             return self.pair(*one, *other);
         }
-        self.round(&mut one, &mut other, |side, id| Some((side.look[id], side.owner(id)?)));
+        self.round(&mut one, &mut other, |side, id| {
+            Some((side.look[id], side.owner(id)?))
+        });
         self.round(&mut one, &mut other, |side, id| Some(side.look[id]));
         self.round(&mut one, &mut other, |side, id| Some(tell(side.node(id))));
-        self.round(&mut one, &mut other, |side, id| Some((side.owner(id)?, tag(side.node(id)))));
+        self.round(&mut one, &mut other, |side, id| {
+            Some((side.owner(id)?, tag(side.node(id))))
+        });
         self.round(&mut one, &mut other, |side, id| {
             let node = side.node(id);
             Some((tag(node), node.size, node.priority, alias(node)))
         });
-        self.round(&mut one, &mut other, |side, id| Some((tag(side.node(id)), side.node(id).size)));
+        self.round(&mut one, &mut other, |side, id| {
+            Some((tag(side.node(id)), side.node(id).size))
+        });
         self.round(&mut one, &mut other, |_, _| Some(()));
     }
 
@@ -152,7 +170,9 @@ impl<'s, 'm, 'a> Pairs<'s, 'm, 'a> {
         let mut free: HashMap<K, BTreeSet<(u64, NodeId)>> = HashMap::new();
         for &id in &*other {
             if let Some(key) = key(self.after, id) {
-                free.entry(key).or_default().insert((self.after.node(id).address, id));
+                free.entry(key)
+                    .or_default()
+                    .insert((self.after.node(id).address, id));
             }
         }
         // Those at the same address do not lose each other to neighbours.

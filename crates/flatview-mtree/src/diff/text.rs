@@ -8,7 +8,9 @@ use crate::units::{Bytes, Count, Spaces};
 
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.spaces.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+        self.spaces
+            .iter()
+            .try_for_each(|change| writeln!(f, "{change}"))?;
         write_tree(f, &self.tree)?;
         self.flat.iter().try_for_each(|changes| changes.fmt(f))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
@@ -44,10 +46,17 @@ fn write_tree(f: &mut fmt::Formatter<'_>, changes: &[TreeChange]) -> fmt::Result
                 let TreeChange { tree, region, .. } = first;
                 let start = first.to.unwrap_or_default();
                 let end = u128::from(last.to.unwrap_or_default()) + last.size - 1;
-                let verb = if first.what == What::Enabled { "enabled" } else { "disabled" };
+                let verb = if first.what == What::Enabled {
+                    "enabled"
+                } else {
+                    "disabled"
+                };
                 let bytes: u128 = run.iter().map(|change| change.size).sum();
                 let (count, bytes) = (Count(run.len(), "region"), Bytes(bytes));
-                writeln!(f, "~ {tree}: {region} at {start:#x}-{end:#x} {verb} ({count}, {bytes})")?;
+                writeln!(
+                    f,
+                    "~ {tree}: {region} at {start:#x}-{end:#x} {verb} ({count}, {bytes})"
+                )?;
             }
             run => run.iter().try_for_each(|change| writeln!(f, "{change}"))?,
         }
@@ -96,7 +105,10 @@ impl fmt::Display for TreeChange {
                 let (one, other) = (named(one), named(other));
                 write!(f, "moved {from:#x} in {one} -> {to:#x} in {other} ({size})")
             }
-            What::Resized { from: before, to: after } => {
+            What::Resized {
+                from: before,
+                to: after,
+            } => {
                 let (was, is) = (Bytes(*before), Bytes(*after));
                 write!(f, "at {to:#x} resized {before:#x} ({was}) -> {after:#x} ({is})")
             }
@@ -108,7 +120,10 @@ impl fmt::Display for TreeChange {
             What::Nonvolatile { now: false } => write!(f, "at {to:#x} became volatile ({size})"),
             What::AliasTarget { from, to: now } => write!(f, "at {to:#x} leads to {from} -> {now} ({size})"),
             What::AliasOffset { from, to: now } => {
-                write!(f, "at {to:#x} begins at byte {from:#x} -> {now:#x} of its target ({size})")
+                write!(
+                    f,
+                    "at {to:#x} begins at byte {from:#x} -> {now:#x} of its target ({size})"
+                )
             }
         }
     }
@@ -121,8 +136,14 @@ impl fmt::Display for FlatChanges {
         if let Some(like) = &self.like {
             let spaces = Spaces(&self.spaces);
             return match self.changes.first().is_some_and(|change| change.before.is_none()) {
-                true => writeln!(f, "+ {spaces} {verb} what {like} shows ({ranges}); before, nothing"),
-                false => writeln!(f, "- {spaces} {verb} nothing; before, what {like} showed ({ranges})"),
+                true => writeln!(
+                    f,
+                    "+ {spaces} {verb} what {like} shows ({ranges}); before, nothing"
+                ),
+                false => writeln!(
+                    f,
+                    "- {spaces} {verb} nothing; before, what {like} showed ({ranges})"
+                ),
             };
         }
         writeln!(f, "~ {} {verb}", Spaces(&self.spaces))?;
@@ -137,7 +158,12 @@ impl fmt::Display for FlatChange {
             (_, None) => '-',
             _ => '~',
         };
-        write!(f, "{mark}   {} ({})  ", self.range, Bytes(self.range.size().bytes()))?;
+        write!(
+            f,
+            "{mark}   {} ({})  ",
+            self.range,
+            Bytes(self.range.size().bytes())
+        )?;
         // Only the byte tells such answers apart.
         let same = match (&self.before, &self.after) {
             (Some(one), Some(other)) => (&one.region, &one.type_name) == (&other.region, &other.type_name),

@@ -20,7 +20,10 @@ pub(super) fn changes(
         before,
         after,
         pairs: &pairs,
-        spaces: spaces.iter().map(|change| (change.has_appeared, &*change.space)).collect(),
+        spaces: spaces
+            .iter()
+            .map(|change| (change.has_appeared, &*change.space))
+            .collect(),
         changes: Vec::new(),
     };
     let mixed = before.complete != after.complete;
@@ -29,7 +32,13 @@ pub(super) fn changes(
     let mut changes = comparison.changes;
     changes.sort_by_cached_key(|change| {
         let place = change.to.or(change.from);
-        (rank(&change.tree), change.tree.clone(), place, change.region.clone(), change.what.order())
+        (
+            rank(&change.tree),
+            change.tree.clone(),
+            place,
+            change.region.clone(),
+            change.what.order(),
+        )
     });
     if mixed {
         let which = if before.complete { "second" } else { "first" };
@@ -79,7 +88,10 @@ impl Comparison<'_, '_, '_> {
         let is_elsewhere = was.container.and_then(|around| self.pairs.now[around]) != is.container;
         if is_elsewhere || (was.container.is_some() && was.address != is.address) {
             let containers = is_elsewhere.then(|| {
-                (around(self.before, was.container), around(self.after, is.container))
+                (
+                    around(self.before, was.container),
+                    around(self.after, is.container),
+                )
             });
             self.tell(one, other, What::Moved { containers });
         }
@@ -172,8 +184,16 @@ impl Comparison<'_, '_, '_> {
                     false => of(side, id, What::Vanished { regions }),
                 };
                 let start = Some(side.start[id]);
-                *(if is_after { &mut change.to } else { &mut change.from }) = start;
-                *(if is_after { &mut change.line_after } else { &mut change.line_before }) = node.line;
+                *(if is_after {
+                    &mut change.to
+                } else {
+                    &mut change.from
+                }) = start;
+                *(if is_after {
+                    &mut change.line_after
+                } else {
+                    &mut change.line_before
+                }) = node.line;
                 self.changes.push(change);
             }
         }
@@ -204,7 +224,10 @@ fn of(side: &Side<'_, '_>, id: NodeId, what: What) -> TreeChange {
     let spaces = side.spaces.get(&root).into_iter().flatten();
     let spaces: Vec<String> = spaces.map(|&name| name.to_owned()).collect();
     TreeChange {
-        tree: spaces.first().cloned().unwrap_or_else(|| side.node(root).name.to_owned()),
+        tree: spaces
+            .first()
+            .cloned()
+            .unwrap_or_else(|| side.node(root).name.to_owned()),
         spaces,
         region: node.name.to_owned(),
         kind: match alias(node) {

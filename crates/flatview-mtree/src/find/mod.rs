@@ -242,10 +242,7 @@ fn sighting(layout: &Layout, place: usize, end: usize) -> Sighting {
 fn through(layout: &Layout, place: usize, end: usize) -> Vec<AddressRange> {
     let placement = &layout.placements[place];
     let mut through: Vec<AddressRange> = Vec::new();
-    let Some(window) = placement
-        .window
-        .filter(|_| placement.enabled && end > place + 1)
-    else {
+    let Some(window) = placement.window.filter(|_| placement.enabled && end > place + 1) else {
         return through;
     };
     let from = layout

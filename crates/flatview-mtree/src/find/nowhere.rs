@@ -132,7 +132,11 @@ impl<'g, 'a> Reasons<'g, 'a> {
                     next.push(alias);
                 }
             }
-            next.extend(self.graph.nodes[at].container.filter(|&around| seen.insert(around)));
+            next.extend(
+                self.graph.nodes[at]
+                    .container
+                    .filter(|&around| seen.insert(around)),
+            );
         }
         if !out_of_sight.is_empty() {
             let of = out_of_sight.into_iter().collect();
@@ -160,7 +164,11 @@ impl fmt::Display for Nowhere {
         match self {
             Nowhere::NotPlaced => f.write_str("it is in no space, and no alias leads to it"),
             Nowhere::BehindAliases { aliases } => {
-                write!(f, "only aliases lead to it, in no space themselves: {}", names(aliases))
+                write!(
+                    f,
+                    "only aliases lead to it, in no space themselves: {}",
+                    names(aliases)
+                )
             }
             Nowhere::OutOfSight { of } => {
                 write!(f, "nothing of it is let through by {}", names(of))

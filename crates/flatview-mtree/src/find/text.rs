@@ -77,6 +77,10 @@ impl fmt::Display for Place {
                 *away.entry(reason(why, sighting)).or_default() += 1;
             }
         }
+        // Why a bus master or the thirteen windows of PAM do not show it nobody asks, if something else does.
+        if !seen.is_empty() {
+            away.clear();
+        }
         write_lines(f, "seen   ", seen)?;
         write_lines(f, "hidden ", hidden)?;
         for (reason, count) in &away {

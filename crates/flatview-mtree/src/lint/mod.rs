@@ -254,7 +254,12 @@ fn merged(findings: Vec<Finding>) -> Vec<Finding> {
     told.sort_by_cached_key(|finding| {
         let place = Kind::ALL.iter().position(|kind| *kind == finding.kind);
         let first = finding.spaces.first().map_or(0, |first| rank(first));
-        (place, first, Reverse(finding.spaces.len()), finding.spaces.clone())
+        (
+            place,
+            first,
+            Reverse(finding.spaces.len()),
+            finding.spaces.clone(),
+        )
     });
     told
 }

@@ -56,7 +56,9 @@ pub(super) fn overlaps(machine: &Machine<'_>, survey: &Survey, findings: &mut Ve
                 let Some(both) = other.window.and_then(|other| other.intersection(window)) else {
                     continue;
                 };
-                let from = layout.view.partition_point(|seen| seen.range.last() < both.start());
+                let from = layout
+                    .view
+                    .partition_point(|seen| seen.range.last() < both.start());
                 let near = layout.view[from..].iter();
                 let mut near = near.take_while(|seen| seen.range.start() <= both.last());
                 let is_front = |by: usize| (place..ends[place]).contains(&by);
@@ -155,7 +157,11 @@ fn of_container(machine: &Machine<'_>, id: NodeId, pairs: &mut Vec<(NodeId, Node
                     return;
                 }
                 let in_front = place.get(&before) < place.get(&child);
-                pairs.push(if in_front { (before, child) } else { (child, before) });
+                pairs.push(if in_front {
+                    (before, child)
+                } else {
+                    (child, before)
+                });
             }
             open.push(child);
         }

@@ -10,7 +10,7 @@ use crate::graph::{ALL, NodeId, What};
 use crate::layout::{self, Hidden, Placement};
 use crate::machine::Machine;
 use crate::survey::Survey;
-use crate::units::{Bytes, sort_spaces};
+use crate::units::Bytes;
 
 /// Something about a region in the tree.
 fn of_region(machine: &Machine<'_>, kind: Kind, id: NodeId, sentence: String) -> Finding {
@@ -56,43 +56,59 @@ fn names<'a>(hidden: impl Iterator<Item = &'a Hidden>) -> (String, Vec<String>) 
     (text, all)
 }
 
+/// A region, with all the spaces in which it is placed in the way that is looked for.
+struct Placed<'s> {
+    first: &'s Placement,
+    /// The layout that was met last.
+    layout: usize,
+    spaces: Vec<String>,
+}
+
+impl<'s> Placed<'s> {
+    fn add(
+        all: &mut BTreeMap<NodeId, Placed<'s>>,
+        survey: &'s Survey,
+        layout: usize,
+        placement: &'s Placement,
+    ) {
+        let placed = all.entry(placement.node).or_insert_with(|| Placed {
+            first: placement,
+            layout: usize::MAX,
+            spaces: Vec::new(),
+        });
+        // A space that shows it on two ways is one space.
+        if placed.layout != layout {
+            placed.layout = layout;
+            placed.spaces.extend_from_slice(&survey.layouts[layout].spaces);
+        }
+    }
+}
+
 /// Regions that would answer, are enabled on some way, and do not answer anywhere.
 pub(super) fn hidden(machine: &Machine<'_>, survey: &Survey, findings: &mut Vec<Finding>) {
     let mut shown = BTreeSet::new();
-    let mut placed: BTreeMap<NodeId, (usize, &Placement)> = BTreeMap::new();
-    let mut spaces: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+    let mut placed = BTreeMap::new();
     for (at, layout) in survey.layouts.iter().enumerate() {
         for placement in &layout.placements {
             if !placement.shown.is_empty() {
                 shown.insert(placement.node);
             }
             if placement.enabled && answers(placement) && !placement.hidden.is_empty() {
-                let &mut (first, _) = placed.entry(placement.node).or_insert((at, placement));
-                let names = spaces.entry(placement.node).or_default();
-                if first == at && names.is_empty() || survey.layouts[first].placements.len() > 1 {
-                    names.extend_from_slice(&layout.spaces);
-                }
+                Placed::add(&mut placed, survey, at, placement);
             }
         }
     }
-    for (node, (_, placement)) in placed {
-        if shown.contains(&node) {
-            continue;
-        }
-        let mut spaces = spaces.remove(&node).unwrap_or_default();
-        sort_spaces(&mut spaces);
-        spaces.dedup();
-        let (by, all) = names(placement.hidden.iter());
-        let Some(window) = placement.window else {
+    for (node, Placed { first, spaces, .. }) in placed {
+        let Some(window) = first.window.filter(|_| !shown.contains(&node)) else {
             continue;
         };
-        let mut finding = of_region(
-            machine,
-            Kind::FullyHidden,
-            node,
-            format!("at {} is hidden by {by}", range(window)),
-        );
-        finding.regions.extend(all.into_iter().map(|name| RegionName { name, line: None }));
+        let (by, all) = names(first.hidden.iter());
+        let sentence = format!("at {} is hidden by {by}", range(window));
+        let mut finding = of_region(machine, Kind::FullyHidden, node, sentence);
+        let all = all.into_iter();
+        finding
+            .regions
+            .extend(all.map(|name| RegionName { name, line: None }));
         finding.ranges.push(window);
         finding.spaces = spaces;
         findings.push(finding);
@@ -100,13 +116,10 @@ pub(super) fn hidden(machine: &Machine<'_>, survey: &Survey, findings: &mut Vec<
     order(findings, Kind::FullyHidden);
 }
 
-/// Findings of the same spaces stand together, by address.
+/// Findings of a kind by address; those of the same spaces are put together later.
 fn order(findings: &mut [Finding], kind: Kind) {
     let from = findings.partition_point(|finding| finding.kind != kind);
-    findings[from..].sort_by(|one, other| {
-        let key = |finding: &Finding| (finding.spaces.first().map(|first| crate::units::rank(first)),);
-        (key(one), &one.spaces, &one.ranges, one.line).cmp(&(key(other), &other.spaces, &other.ranges, other.line))
-    });
+    findings[from..].sort_by(|one, other| (&one.ranges, one.line).cmp(&(&other.ranges, other.line)));
 }
 
 /// Where a PC keeps what is older than it: told of every machine, it would be told of none.
@@ -125,11 +138,14 @@ pub(super) fn shadowed(machine: &Machine<'_>, survey: &Survey, findings: &mut Ve
             *seen.entry(layout.placements[piece.placement].node).or_default() += 1;
         }
         for placement in &layout.placements {
-            if placement.kind != layout::Kind::Ram || !placement.enabled || !seen.contains_key(&placement.node) {
+            if placement.kind != layout::Kind::Ram
+                || !placement.enabled
+                || !seen.contains_key(&placement.node)
+            {
                 continue;
             }
             let strange = |hidden: &&Hidden| {
-                let is_legacy = machine_is_pc(machine) && LEGACY.contains_range(hidden.range);
+                let is_legacy = is_pc(machine) && LEGACY.contains_range(hidden.range);
                 hidden.by != placement.name && !is_legacy
             };
             let strange: Vec<&Hidden> = placement.hidden.iter().filter(strange).collect();
@@ -157,15 +173,14 @@ pub(super) fn shadowed(machine: &Machine<'_>, survey: &Survey, findings: &mut Ve
             };
             let sentence = format!("is hidden at {at} by {by}");
             let mut finding = of_region(machine, Kind::ShadowedPartly, placement.node, sentence);
-            finding.regions.extend(all.into_iter().map(|name| RegionName { name, line: None }));
+            finding
+                .regions
+                .extend(all.into_iter().map(|name| RegionName { name, line: None }));
             finding.ranges = strange.iter().map(|hidden| hidden.range).collect();
             finding.spaces.clone_from(&layout.spaces);
             told.insert(key, findings.len());
             findings.push(finding);
         }
-    }
-    for finding in findings.iter_mut() {
-        sort_spaces(&mut finding.spaces);
     }
     order(findings, Kind::ShadowedPartly);
 }
@@ -173,7 +188,7 @@ pub(super) fn shadowed(machine: &Machine<'_>, survey: &Survey, findings: &mut Ve
 /// More ranges are not looked at to tell whether spaces hide the same.
 const MOST_COMPARED: usize = 64;
 
-fn machine_is_pc(machine: &Machine<'_>) -> bool {
+fn is_pc(machine: &Machine<'_>) -> bool {
     machine.graph.spaces.iter().any(|space| space.name == "I/O")
 }
 
@@ -196,7 +211,9 @@ pub(super) fn clipped(machine: &Machine<'_>, survey: &Survey, findings: &mut Vec
         }
         let name = nodes[around].name;
         let sentence = match address >= within {
-            true => format!("begins at byte {address:#x} of {name}, which has {within:#x}: nothing of it is seen"),
+            true => {
+                format!("begins at byte {address:#x} of {name}, which has {within:#x}: nothing of it is seen")
+            }
             false => format!(
                 "loses its last {} to the end of {name}, which has {within:#x} bytes",
                 Bytes(address + size - within)
@@ -205,32 +222,38 @@ pub(super) fn clipped(machine: &Machine<'_>, survey: &Survey, findings: &mut Vec
         told.insert(id);
         findings.push(of_region(machine, Kind::Clipped, id, sentence));
     }
+    let mut limits: BTreeMap<NodeId, &Placement> = BTreeMap::new();
     let mut open = BTreeSet::new();
-    let mut shut: BTreeMap<NodeId, (&Placement, &Placement, Vec<String>)> = BTreeMap::new();
-    for layout in &survey.layouts {
+    let mut shut = BTreeMap::new();
+    for (at, layout) in survey.layouts.iter().enumerate() {
         for placement in &layout.placements {
             let parent = placement.parent.map(|parent| &layout.placements[parent]);
-            if placement.window.is_some() || parent.is_none_or(|parent| parent.window.is_none()) {
+            let Some((parent, _)) = parent
+                .zip(parent.and_then(|parent| parent.window))
+                .filter(|_| placement.window.is_none())
+            else {
                 open.insert(placement.node);
-            } else if let Some(parent) = parent
-                && placement.enabled
-                && answers(placement)
-                && !placement.span.size().is_zero()
-            {
-                let (_, _, spaces) = shut.entry(placement.node).or_insert((placement, parent, Vec::new()));
-                spaces.extend_from_slice(&layout.spaces);
+                continue;
+            };
+            if placement.enabled && answers(placement) && !placement.span.size().is_zero() {
+                limits.entry(placement.node).or_insert(parent);
+                Placed::add(&mut shut, survey, at, placement);
             }
         }
     }
-    for (node, (placement, parent, mut spaces)) in shut {
-        let Some(window) = parent.window.filter(|_| !open.contains(&node) && !told.contains(&node)) else {
+    for (node, Placed { first, spaces, .. }) in shut {
+        let parent = limits
+            .get(&node)
+            .filter(|_| !open.contains(&node) && !told.contains(&node));
+        let Some((parent, window)) = parent.and_then(|parent| Some((parent, parent.window?))) else {
             continue;
         };
-        sort_spaces(&mut spaces);
-        spaces.dedup();
-        let sentence = format!("at {} is not seen: what shows {} ends at {window}", placement.span, parent.name);
+        let sentence = format!(
+            "at {} is not seen: of {} only {window} is",
+            first.span, parent.name
+        );
         let mut finding = of_region(machine, Kind::Clipped, node, sentence);
-        finding.ranges.extend(placement.span.within_space());
+        finding.ranges.extend(first.span.within_space());
         finding.spaces = spaces;
         findings.push(finding);
     }
@@ -251,7 +274,9 @@ pub(super) fn beyond(machine: &Machine<'_>, findings: &mut Vec<Finding>) {
             format!("begins at byte {from:#x} of {target}, which has {has:#x}: it shows nothing")
         } else if from + fact.size > has {
             let lost = Bytes(from + fact.size - has);
-            format!("shows bytes of {target} from {from:#x} on, which ends after {has:#x}: its last {lost} are empty")
+            format!(
+                "shows bytes of {target} from {from:#x} on, which ends after {has:#x}: its last {lost} are empty"
+            )
         } else {
             continue;
         };
@@ -263,7 +288,9 @@ pub(super) fn beyond(machine: &Machine<'_>, findings: &mut Vec<Finding>) {
 
 pub(super) fn missing(machine: &Machine<'_>, findings: &mut Vec<Finding>) {
     for (id, node) in machine.graph.nodes.iter().enumerate() {
-        if let What::Alias { target, candidates, .. } = &node.what
+        if let What::Alias {
+            target, candidates, ..
+        } = &node.what
             && candidates.is_empty()
         {
             let sentence = format!("leads to {target}, which is not in the dump");
@@ -296,14 +323,24 @@ pub(super) fn overflows(machine: &Machine<'_>, findings: &mut Vec<Finding>) {
             let own = if text.last < text.start {
                 format!("{} begins at {:#x} and ends beyond 2^64", text.name, text.start)
             } else if machine.tree.has_disabled() {
-                format!("{} begins beyond 2^64: its address is printed as {:#x}", text.name, text.start)
+                format!(
+                    "{} begins beyond 2^64: its address is printed as {:#x}",
+                    text.name, text.start
+                )
             } else {
-                format!("{}, or something disabled before it, begins or ends beyond 2^64", text.name)
+                format!(
+                    "{}, or something disabled before it, begins or ends beyond 2^64",
+                    text.name
+                )
             };
             tell(text.name, Some(line.number), own);
         }
         if group.overflows > 0 {
-            tell("", None, "something disabled without a line begins or ends beyond 2^64".to_owned());
+            tell(
+                "",
+                None,
+                "something disabled without a line begins or ends beyond 2^64".to_owned(),
+            );
         }
     }
 }

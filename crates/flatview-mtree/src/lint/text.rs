@@ -30,10 +30,7 @@ impl fmt::Display for Report<'_> {
         if told.is_empty() {
             return f.write_str("nothing to report\n");
         }
-        for (place, of_kind) in told
-            .chunk_by(|one, other| one.kind == other.kind)
-            .enumerate()
-        {
+        for (place, of_kind) in told.chunk_by(|one, other| one.kind == other.kind).enumerate() {
             if place > 0 {
                 f.write_str("\n")?;
             }
