@@ -15,7 +15,7 @@ impl fmt::Display for Bytes {
         let power = (bytes.ilog2() / 10).min(6);
         let unit = UNITS[power as usize - 1];
         let one = 1_u128 << (10 * power);
-        if bytes % one == 0 {
+        if bytes.is_multiple_of(one) {
             return write!(f, "{} {unit}", bytes / one);
         }
         // Cut, not rounded: 1024.0 KiB would be odd.

@@ -1,5 +1,7 @@
 //! What people read, of real machines.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use flatview_corpus::Corpus;
 use flatview_mtree::diff::{Diff, diff};
 use flatview_mtree::find::{Found, Pattern, find};

@@ -1,6 +1,6 @@
 //! Whether a tree and the flat views that were printed beside it agree.
 
-mod compare;
+pub(crate) mod compare;
 mod solve;
 pub(crate) mod walk;
 
@@ -8,13 +8,12 @@ use flatview::{AddressRange, Error};
 use serde::Serialize;
 
 pub use compare::Shown;
-pub(crate) use compare::rendered;
 
 use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::rebuild::Rebuilt;
 use crate::text::{FlatDump, TreeDump};
-use compare::{Pair, cuts, mismatches, pairs, root};
+use compare::{Pair, cuts, mismatches, pairs, rendered, root};
 use solve::Solver;
 
 /// What the comparison came to.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use flatview::AddressRange;
 
 use super::{Answer, FlatChange, FlatChanges};
-use crate::check::rendered;
+use crate::check::compare::rendered;
 use crate::machine::Machine;
 use crate::units::{rank, sort_spaces};
 

@@ -204,11 +204,12 @@ impl Comparison<'_, '_, '_> {
 /// How many regions without a pair lie in each.
 fn sizes(side: &Side<'_, '_>, paired: &[Option<NodeId>]) -> Vec<usize> {
     let mut within = vec![0; paired.len()];
-    for id in 0..paired.len() {
+    let alone = paired.iter().enumerate().filter(|(_, other)| other.is_none());
+    for (id, _) in alone {
         let mut at = id;
-        // Deeper than any machine; it ends even in a dump of nothing but brackets.
+        // Deeper than any machine, but a dump may be nothing but brackets.
         for _ in 0..64 {
-            let Some(around) = side.node(at).container.filter(|_| paired[id].is_none()) else {
+            let Some(around) = side.node(at).container else {
                 break;
             };
             within[around] += 1;

@@ -128,9 +128,12 @@ const LEGACY: AddressRange = match AddressRange::from_bounds(0, 0xf_ffff) {
     None => AddressRange::ALL,
 };
 
+/// What is hidden of a region, and by whom.
+type Key = Vec<(u64, u64, String)>;
+
 /// RAM that is hidden in part by something else, where it is not usual.
 pub(super) fn shadowed(machine: &Machine<'_>, survey: &Survey, findings: &mut Vec<Finding>) {
-    let mut told: BTreeMap<(NodeId, Vec<(u64, u64, String)>), usize> = BTreeMap::new();
+    let mut told: BTreeMap<(NodeId, Key), usize> = BTreeMap::new();
     for layout in &survey.layouts {
         // What is seen of a region on other ways: there it is not hidden.
         let mut seen: BTreeMap<NodeId, usize> = BTreeMap::new();
