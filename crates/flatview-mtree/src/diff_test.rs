@@ -133,7 +133,7 @@ fn of_many_with_one_name_the_one_that_changed_is_told() {
 fn a_dump_without_disabled_regions_leaves_them_open() {
     let before = "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n    1000-1fff 0 i/o off [disabled]\n";
     let after = "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n";
-    let note = "the second dump has no disabled regions (-D): 1 region of the other are left out";
+    let note = "the second dump has no disabled regions (-D); left out of the other: 1 region";
     assert_eq!(lines(before, after), [format!("note: {note}")]);
     let enabled =
         "address-space: memory\n  0-ffff 0 i/o system\n    0-fff 0 i/o on\n    1000-1fff 0 i/o off\n";
@@ -159,13 +159,9 @@ fn spaces_come_and_go() {
     assert_eq!(
         lines(&with("nic"), &with("disk")),
         [
-            "- address space nic with root container",
             "+ address space disk with root container",
+            "- address space nic with root container",
         ]
-        .map(str::to_owned)
-        .into_iter()
-        .rev()
-        .collect::<Vec<_>>()
     );
 }
 

@@ -189,6 +189,28 @@ address-space: memory
 }
 
 #[test]
+fn what_wraps_around_stays_in_the_container_that_it_is_printed_in() {
+    // Without -D, what lies outside of a container may be in another one that has no line.
+    let text = "\
+address-space: memory
+  0000000000000000-ffffffffffffffff (prio 0, i/o): system
+    0000000800000000-00000008ffffffff (prio 0, i/o): box
+[DETECTED OVERFLOW!]       0000000700000000-0000000700000fff (prio 1, i/o): bar
+
+";
+    let dumps = parse(text).unwrap();
+    let options = Options {
+        only: vec![Kind::Clipped],
+        ..Options::default()
+    };
+    let findings = lint(&Machine::new(&dumps).unwrap(), &options).unwrap();
+    assert!(
+        findings[0].sentence.contains("byte 0xffffffff00000000 of box"),
+        "{findings:?}"
+    );
+}
+
+#[test]
 fn equal_priorities_are_told_where_the_order_matters() {
     let overlap = "    0-fff 1 i/o one\n    800-17ff 1 i/o other\n    0-fff 2 i/o off [disabled]\n";
     assert_eq!(

@@ -43,7 +43,7 @@ pub(super) fn changes(
     if mixed {
         let which = if before.complete { "second" } else { "first" };
         notes.push(format!(
-            "the {which} dump has no disabled regions (-D): {} of the other are left out",
+            "the {which} dump has no disabled regions (-D); left out of the other: {}",
             Count(left_out, "region")
         ));
     } else if !before.complete && changes.iter().any(|change| change.what.is_whole()) {

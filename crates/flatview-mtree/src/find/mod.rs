@@ -139,14 +139,15 @@ pub fn find(machine: &Machine<'_>, pattern: &Pattern) -> Result<Vec<Found>, Erro
     // What is the same in a space that was met before.
     let mut known: HashMap<(NodeId, Vec<Key>), usize> = HashMap::new();
     for (layout, ends) in survey.layouts.iter().zip(&survey.ends) {
-        let mut here: BTreeMap<NodeId, Vec<Sighting>> = BTreeMap::new();
+        let mut here: BTreeMap<NodeId, (Vec<usize>, Vec<Sighting>)> = BTreeMap::new();
         for (place, placement) in layout.placements.iter().enumerate() {
             if found.contains_key(&placement.node) {
-                let sightings = here.entry(placement.node).or_default();
+                let (places, sightings) = here.entry(placement.node).or_default();
+                places.push(place);
                 sightings.push(sighting(layout, place, ends[place]));
             }
         }
-        for (node, sightings) in here {
+        for (node, (places, mut sightings)) in here {
             let Some(found) = found.get_mut(&node) else {
                 continue;
             };
@@ -154,6 +155,9 @@ pub fn find(machine: &Machine<'_>, pattern: &Pattern) -> Result<Vec<Found>, Erro
             let at = *known.entry((node, key)).or_insert(found.places.len());
             if at == found.places.len() {
                 let spaces = Vec::new();
+                for (sighting, place) in sightings.iter_mut().zip(places) {
+                    sighting.path = path(layout, place);
+                }
                 found.places.push(Place { spaces, sightings });
             }
             found.places[at].spaces.extend_from_slice(&layout.spaces);
@@ -209,6 +213,21 @@ pub(crate) fn kind(node: &Node<'_>, fact: Fact) -> Kind {
     }
 }
 
+/// The way from the root to a place.
+fn path(layout: &Layout, place: usize) -> Vec<Step> {
+    let step = |place: &usize| Step {
+        name: layout.placements[*place].name.clone(),
+        kind: layout.placements[*place].kind,
+    };
+    let around = |place: &usize| layout.placements[*place].parent;
+    let mut path: Vec<Step> = std::iter::successors(Some(place), around)
+        .map(|place| step(&place))
+        .collect();
+    path.reverse();
+    path
+}
+
+/// All but the way, which is of interest only where the rest is new.
 fn sighting(layout: &Layout, place: usize, end: usize) -> Sighting {
     let placement = &layout.placements[place];
     let shown = placement.shown.iter().map(|&range| {
@@ -219,17 +238,8 @@ fn sighting(layout: &Layout, place: usize, end: usize) -> Sighting {
     shown.sort_by_key(|shown| shown.range.start());
     let through = through(layout, place, end);
     let why = (shown.is_empty() && through.is_empty()).then(|| nowhere::why(layout, place));
-    let step = |place: &usize| Step {
-        name: layout.placements[*place].name.clone(),
-        kind: layout.placements[*place].kind,
-    };
-    let around = |place: &usize| layout.placements[*place].parent;
-    let mut path: Vec<Step> = std::iter::successors(Some(place), around)
-        .map(|place| step(&place))
-        .collect();
-    path.reverse();
     Sighting {
-        path,
+        path: Vec::new(),
         span: placement.span,
         shown,
         through,
