@@ -164,7 +164,7 @@ pub fn find(machine: &Machine<'_>, pattern: &Pattern) -> Result<Vec<Found>, Erro
         }
     }
     let mut found: Vec<Found> = found.into_values().collect();
-    let mut reasons = nowhere::Reasons::new(graph, facts, &survey);
+    let reasons = nowhere::Reasons::new(graph, facts, &survey);
     for found in &mut found {
         for place in &mut found.places {
             sort_spaces(&mut place.spaces);

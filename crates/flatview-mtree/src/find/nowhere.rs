@@ -113,7 +113,7 @@ impl<'g, 'a> Reasons<'g, 'a> {
         }
     }
 
-    pub(super) fn nowhere(&mut self, id: NodeId) -> Nowhere {
+    pub(super) fn nowhere(&self, id: NodeId) -> Nowhere {
         let mut seen = BTreeSet::from([id]);
         let mut next = vec![id];
         let mut aliases = BTreeSet::new();
