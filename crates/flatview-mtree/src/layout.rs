@@ -282,7 +282,7 @@ fn window(span: Span, limit: AddressRange) -> Option<AddressRange> {
     let start = span.start().max(i128::from(limit.start()));
     let last = (span.end() - 1).min(i128::from(limit.last()));
     // Both lie within the limit, if there is anything.
-    (start <= last).then(|| AddressRange::from_bounds(start as u64, last as u64))?
+    AddressRange::from_bounds(u64::try_from(start).ok()?, u64::try_from(last).ok()?)
 }
 
 /// A part of a view that one placement answers, by its first address.
@@ -333,7 +333,7 @@ fn answers(built: &Rebuilt, space: usize, placements: &mut [Placement]) -> BTree
             continue;
         };
         // Both modulo 2^64.
-        let delta = 0_u64.wrapping_sub(placement.span.start() as u64);
+        let delta = u64::try_from((-placement.span.start()).rem_euclid(1 << 64)).unwrap_or_default();
         let before = pieces
             .range(..window.start())
             .next_back()

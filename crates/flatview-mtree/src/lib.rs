@@ -70,15 +70,22 @@
 
 pub mod address;
 pub mod check;
+pub mod diff;
 pub mod draw;
 mod error;
 pub mod explain;
 pub mod facts;
+pub mod find;
 pub mod graph;
 pub mod layout;
+pub mod lint;
 pub mod machine;
 pub mod qmp;
 pub mod rebuild;
+mod survey;
+#[cfg(test)]
+mod test_dump;
 pub mod text;
+mod units;
 
 pub use error::Error;

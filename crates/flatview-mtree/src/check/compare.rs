@@ -44,13 +44,13 @@ pub(super) struct Mismatch<'d, 'a> {
 
 /// A range of a rendered view, as its line would be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rendered<'a> {
-    pub(super) line: FlatLine<'a>,
-    pub(super) owner: &'a str,
+pub(crate) struct Rendered<'a> {
+    pub(crate) line: FlatLine<'a>,
+    pub(crate) owner: &'a str,
 }
 
 /// The rendered view of a space.
-pub(super) fn rendered<'a>(graph: &Graph<'a>, built: &Rebuilt, space: usize) -> Vec<Rendered<'a>> {
+pub(crate) fn rendered<'a>(graph: &Graph<'a>, built: &Rebuilt, space: usize) -> Vec<Rendered<'a>> {
     let view = built.spaces[space].view();
     let ranges = view.iter().filter_map(|range| {
         let node = &graph.nodes[built.node(range.region())?];

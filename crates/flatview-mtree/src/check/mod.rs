@@ -1,6 +1,6 @@
 //! Whether a tree and the flat views that were printed beside it agree.
 
-mod compare;
+pub(crate) mod compare;
 mod solve;
 mod text;
 pub(crate) mod walk;

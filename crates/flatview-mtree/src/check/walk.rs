@@ -101,7 +101,7 @@ impl Walk<'_, '_> {
                 self.found.push(Candidate {
                     path: self.path.clone(),
                     // Within the region, so below 2^64.
-                    offset: offset as u64,
+                    offset: u64::try_from(offset).unwrap_or_default(),
                 });
             }
         }

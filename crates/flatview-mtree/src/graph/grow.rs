@@ -89,7 +89,8 @@ impl<'a> Branch<'_, 'a> {
             let last = &self.graph.nodes[last];
             (last.address, Reverse(last.priority)) > key
         });
-        let outside = u128::from(key.0) >= container.size;
+        // An address that wraps around is marked: it is outside of all that it could lie in.
+        let outside = line.line.overflows == 0 && u128::from(key.0) >= container.size;
         container.is_alias() || !self.complete && self.stack.len() > 1 && (goes_back || outside)
     }
 
