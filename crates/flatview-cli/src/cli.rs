@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use flatview::AddressRange;
 use flatview_mtree::address;
+use flatview_mtree::find::Pattern;
+use flatview_mtree::lint::{self, Kind, UnknownKind};
 use flatview_mtree::qmp::{Address, Flags, Options};
 
 use crate::input::Source;
@@ -82,6 +84,14 @@ pub(crate) struct LiveArgs {
 }
 
 impl LiveArgs {
+    /// For a source that was chosen already.
+    pub(crate) fn without_qmp(&self) -> LiveArgs {
+        LiveArgs {
+            qmp: None,
+            ..self.clone()
+        }
+    }
+
     /// How long to wait for a running QEMU.
     pub(crate) fn options(&self) -> Options {
         Options {
@@ -109,6 +119,24 @@ pub(crate) enum MtreeCommand {
     /// The exit code is 0 if they are equal, 1 if they are different, and 3 if they are equal only if something is
     /// assumed that the text of the tree does not say; what, is printed.
     Check(CheckArgs),
+    /// Say where regions are visible, and where they are hidden and by whom.
+    ///
+    /// The exit code is 1 if there is no region of that name.
+    Find(FindArgs),
+    /// Say what people look for in a memory map: holes, hidden regions, aliases beyond their target, and more.
+    ///
+    /// A line for each, with the reason. What every machine of its kind has is left out unless --all is given. The exit
+    /// code is 0 whatever is found, unless --strict is given.
+    Lint(LintArgs),
+    /// Say what changed between two machines, or two moments: moved, appeared, vanished, enabled, answered by another.
+    ///
+    /// By the tree and by the flat views; the order in which QEMU prints does not count. The exit code is 1 if
+    /// something changed.
+    Diff(DiffArgs),
+    /// Watch a running QEMU, and print what changes as `diff` does.
+    ///
+    /// Until QEMU ends, or --count changes were printed.
+    Watch(WatchArgs),
     /// Draw the layers of address spaces: who is in front of whom, with the flat view on top.
     ///
     /// SVG shows one space; an HTML page shows all of them, with zoom, search and all details, and needs nothing else.
@@ -183,6 +211,98 @@ pub(crate) struct CheckArgs {
     pub(crate) sources: Vec<Source>,
 
     /// Print an object of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `mtree find`.
+#[derive(Debug, Args)]
+pub(crate) struct FindArgs {
+    /// A part of the name; with `*` or `?` a pattern of the whole name; with `=` before it exactly the name.
+    #[arg(value_name = "NAME|PATTERN")]
+    pub(crate) pattern: Pattern,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Print an array of JSON for each machine.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `mtree lint`.
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Only findings of this kind; may be given more than once.
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|name| name.parse::<Kind>()))]
+    only: Vec<Result<Kind, UnknownKind>>,
+
+    /// How many of the largest ranges of each view are told.
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    largest: usize,
+
+    /// What is usual as well, and all of it.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// End with 1 if anything is found, the largest ranges and holes aside.
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Print an array of JSON for each machine, with all findings.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl LintArgs {
+    /// As the library wants them.
+    pub(crate) fn options(&self) -> lint::Options {
+        lint::Options {
+            // No other names pass the parser.
+            only: self
+                .only
+                .iter()
+                .filter_map(|kind| kind.as_ref().ok().copied())
+                .collect(),
+            largest: self.largest,
+        }
+    }
+}
+
+/// The arguments of `mtree diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// What was before, and what is now; with --qmp, a running QEMU is what is now.
+    ///
+    /// Files with dumps, or `-` for standard input, or `qmp:ADDRESS` for a running QEMU. A file may hold the output of
+    /// several flags of `info mtree`.
+    #[arg(value_name = "A B", value_parser = source(), value_hint = ValueHint::FilePath)]
+    pub(crate) sources: Vec<Source>,
+
+    /// Print an object of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `mtree watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The running QEMU, as `qmp:ADDRESS` or with --qmp.
+    #[arg(value_name = "SOURCE", value_parser = source())]
+    pub(crate) source: Option<Source>,
+
+    /// How long to wait between two looks.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+
+    /// End after so many changes.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) count: Option<u64>,
+
+    /// Print each change as a line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

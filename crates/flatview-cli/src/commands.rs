@@ -2,10 +2,14 @@
 
 mod check;
 mod completions;
+mod diff;
 mod draw;
 mod dump;
 mod explain;
+mod find;
+mod lint;
 mod man;
+mod watch;
 
 use crate::cli::{Command, MtreeArgs, MtreeCommand};
 use crate::error::Error;
@@ -18,6 +22,10 @@ pub(crate) fn run(command: Command) -> Result<Exit, Error> {
             MtreeCommand::Dump(arguments) => dump::run(&live, &arguments),
             MtreeCommand::Explain(arguments) => explain::run(&live, &arguments),
             MtreeCommand::Check(arguments) => check::run(&live, &arguments),
+            MtreeCommand::Find(arguments) => find::run(&live, &arguments),
+            MtreeCommand::Lint(arguments) => lint::run(&live, &arguments),
+            MtreeCommand::Diff(arguments) => diff::run(&live, &arguments),
+            MtreeCommand::Watch(arguments) => watch::run(&live, &arguments),
             MtreeCommand::Draw(arguments) => draw::run(&live, &arguments),
         },
         Command::Completions(arguments) => completions::run(&arguments),

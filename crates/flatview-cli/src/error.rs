@@ -54,6 +54,17 @@ pub(crate) enum Error {
     /// There is no such address space.
     #[error(transparent)]
     Space(#[from] flatview_mtree::Error),
+    /// A comparison takes two.
+    #[error(
+        "two sources are compared: give A and B, or A and --qmp ADDRESS; only one of them can be standard input"
+    )]
+    NotTwo,
+    /// Only something that runs can be watched.
+    #[error("only a running QEMU can be watched: give --qmp ADDRESS")]
+    NotRunning,
+    /// A comparison is of one machine with one.
+    #[error("there is more than one machine in {source_name}: give one of them")]
+    NotOne { source_name: String },
     /// A picture is of one machine.
     #[error("there is more than one machine in the input, but a picture is of one: give one of them")]
     OneMachine,

@@ -120,7 +120,10 @@ pub(crate) fn read(source: &Source, flags: Flags, options: Options) -> Result<In
 /// Dumps of a machine, read as they come. A running QEMU is asked for all that it says of its memory map.
 pub(crate) fn open(source: &Source, options: Options) -> Result<Box<dyn BufRead>, Error> {
     let opened: io::Result<Box<dyn BufRead>> = match source {
-        Source::Qemu(address) => return Ok(Box::new(Cursor::new(ask_all(address, options)?))),
+        Source::Qemu(address) => {
+            let mut qemu = Client::connect_with(address, options)?;
+            return Ok(Box::new(Cursor::new(ask_all(&mut qemu)?)));
+        }
         Source::File(path) => open_file(path).map(|(file, bar, _)| -> Box<dyn BufRead> {
             Box::new(BufReader::with_capacity(BUFFER, bar.wrap_read(file)))
         }),
@@ -135,8 +138,7 @@ pub(crate) fn open(source: &Source, options: Options) -> Result<Box<dyn BufRead>
 const BUFFER: usize = 1 << 16;
 
 /// The tree and the views, with owners, and with disabled regions if this QEMU can print them.
-fn ask_all(address: &Address, options: Options) -> Result<String, Error> {
-    let mut qemu = Client::connect_with(address, options)?;
+pub(crate) fn ask_all(qemu: &mut Client) -> Result<String, qmp::Error> {
     let owners = Flags {
         owners: true,
         ..Flags::default()
@@ -146,7 +148,7 @@ fn ask_all(address: &Address, options: Options) -> Result<String, Error> {
         ..owners
     };
     let tree = match qemu.info_mtree(all) {
-        // Until 10.0 nobody could ask for disabled regions: they were always printed.
+        // What an old QEMU does not know is refused.
         Err(qmp::Error::Refused { .. }) => qemu.info_mtree(owners)?,
         tree => tree?,
     };

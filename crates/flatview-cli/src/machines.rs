@@ -39,6 +39,7 @@ pub(crate) fn each(
 }
 
 /// The dumps of one machine.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     /// Where they are.
     pub(crate) name: String,
@@ -66,6 +67,26 @@ impl Group {
     }
 }
 
+/// The dumps of the one machine in a source.
+pub(crate) fn only_group(live: &LiveArgs, source: &Source) -> Result<Group, Error> {
+    let mut only = None;
+    each_group(
+        &live.without_qmp(),
+        std::slice::from_ref(source),
+        |group| match only {
+            None => {
+                only = Some(group.clone());
+                Ok(())
+            }
+            Some(_) => Err(Error::NotOne {
+                source_name: source.to_string(),
+            }),
+        },
+    )?;
+    // There is always one, if without a dump.
+    Ok(only.unwrap_or_default())
+}
+
 /// Calls `run` with the dumps of every machine in some sources; with none, if there is nothing in them.
 pub(crate) fn each_group(
     live: &LiveArgs,
@@ -73,11 +94,7 @@ pub(crate) fn each_group(
     mut run: impl FnMut(&Group) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut grouping = Grouping::default();
-    let mut group = Group {
-        name: String::new(),
-        texts: Vec::new(),
-        is_last: false,
-    };
+    let mut group = Group::default();
     for source in input::sources(live, given)? {
         let reader = Reader::new(input::open(&source, live.options())?);
         for text in reader {

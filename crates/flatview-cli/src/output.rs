@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 
+use anstyle::{AnsiColor, Style};
 use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
 
@@ -29,6 +30,11 @@ pub(crate) fn styled(text: &str) -> Result<(), Error> {
     } else {
         bytes(plain(text).as_bytes())
     }
+}
+
+/// The style of a colour.
+pub(crate) fn color(color: AnsiColor) -> Style {
+    Style::new().fg_color(Some(color.into()))
 }
 
 /// Tells the user something that is no result. If nobody listens, so be it.

@@ -5,7 +5,7 @@ use crate::text::parse;
 fn found(short: &str, pattern: &str) -> Vec<Found> {
     let text = tree(short);
     let dumps = parse(&text).unwrap();
-    find(&Machine::new(dumps.clone()).unwrap(), &Pattern::new(pattern)).unwrap()
+    find(&Machine::new(dumps).unwrap(), &Pattern::new(pattern)).unwrap()
 }
 
 fn text(short: &str, pattern: &str) -> String {

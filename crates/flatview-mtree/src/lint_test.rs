@@ -12,7 +12,7 @@ fn lines(kind: Kind, short: &str) -> Vec<String> {
         only,
         ..Options::default()
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     assert!(findings.iter().all(|finding| finding.kind == kind));
     findings.iter().map(Finding::to_string).collect()
 }
@@ -31,7 +31,7 @@ fn a_hole_has_neighbours_and_the_last_one_is_usual() {
         only: vec![Kind::Hole],
         ..Options::default()
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     let told: Vec<(&str, bool)> = findings
         .iter()
         .map(|finding| (&*finding.sentence, finding.is_usual))
@@ -179,7 +179,7 @@ address-space: memory
         only: vec![Kind::Overflow],
         ..Options::default()
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     let sentences: Vec<&str> = findings.iter().map(|finding| &*finding.sentence).collect();
     assert_eq!(
         sentences,
@@ -203,7 +203,7 @@ address-space: memory
         only: vec![Kind::Clipped],
         ..Options::default()
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     assert!(
         findings[0].sentence.contains("byte 0xffffffff00000000 of box"),
         "{findings:?}"
@@ -253,7 +253,7 @@ FlatView #0
         only: vec![Kind::SamePriorityOverlap],
         ..Options::default()
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     assert_eq!(findings[0].regions[0].name, "one");
     assert!(findings[0].sentence.ends_with("the flat view has it"));
 }
@@ -298,7 +298,7 @@ fn the_largest_ranges_come_in_order_of_size() {
         only: vec![Kind::Largest],
         largest: 2,
     };
-    let findings = lint(&Machine::new(dumps.clone()).unwrap(), &options).unwrap();
+    let findings = lint(&Machine::new(dumps).unwrap(), &options).unwrap();
     let names: Vec<&str> = findings.iter().map(|finding| &*finding.regions[0].name).collect();
     assert_eq!(names, ["large", "middle"]);
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::input::Source;
 use crate::machines::each;
-use crate::output;
+use crate::output::{self, color};
 
 pub(super) fn run(live: &LiveArgs, arguments: &ExplainArgs) -> Result<Exit, Error> {
     let (ranges, sources) = sort_out(&arguments.arguments)?;
@@ -100,7 +100,6 @@ fn spaces(machine: &Machine<'_>, arguments: &ExplainArgs) -> Result<Vec<usize>, 
 /// The text with the answer and the reasons in colours.
 fn colored(explained: &Explained) -> String {
     let bold = Style::new().bold();
-    let color = |color: AnsiColor| Style::new().fg_color(Some(color.into()));
     let mut style = bold;
     let mut reasons = Style::new();
     let mut text = String::new();

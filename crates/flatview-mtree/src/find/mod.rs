@@ -117,7 +117,7 @@ pub struct Shown {
 ///
 /// ",
 /// )?;
-/// let found = find(&Machine::new(dumps.clone())?, &Pattern::new("ram"))?;
+/// let found = find(&Machine::new(dumps)?, &Pattern::new("ram"))?;
 /// assert_eq!(
 ///     found[0].to_string(),
 ///     "\

@@ -197,7 +197,7 @@ impl RegionName {
 /// ",
 /// )?;
 /// let options = Options { only: vec![Kind::FullyHidden], ..Options::default() };
-/// let findings = lint(&Machine::new(dumps.clone())?, &options)?;
+/// let findings = lint(&Machine::new(dumps)?, &options)?;
 /// assert_eq!(
 ///     findings[0].to_string(),
 ///     "fully-hidden: memory: lost (line 4) at 0x4000000-0x4000fff (4 KiB) is hidden by pc.ram"
