@@ -51,9 +51,9 @@ pub(crate) enum Error {
     /// Something that looks like the address of a QEMU is none.
     #[error(transparent)]
     Qmp(#[from] ParseAddressError),
-    /// There is no such address space.
+    /// A machine does not have what was asked for, or too much of it.
     #[error(transparent)]
-    Space(#[from] flatview_mtree::Error),
+    Answer(#[from] flatview_mtree::Error),
     /// A comparison takes two.
     #[error(
         "two sources are compared: give A and B, or A and --qmp ADDRESS; only one of them can be standard input"

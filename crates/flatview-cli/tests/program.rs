@@ -1,66 +1,17 @@
 //! The program, run as a user runs it.
 
+mod support;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use flatview_testkit::{Peer, Qemu, QmpServer};
 use serde_json::{Value, json};
+use support::{complaint, feed, flatview, path, printed, run, text};
 
 const TREE: &str = "address-space: memory\r\n  0000-ffff (prio 0, i/o): system\r\n";
 const TREE_HERE: &str = "address-space: memory\n  0000-ffff (prio 0, i/o): system\n";
-
-fn flatview(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatview"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR_FORCE");
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    flatview(arguments).output().expect("it runs")
-}
-
-/// Runs with this as standard input.
-fn feed(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = flatview(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(input)
-        .expect("it listens");
-    child.wait_with_output().expect("it ends")
-}
-
-/// What it printed, if it succeeded and had nothing to complain of.
-fn printed(output: &Output) -> &str {
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
-    text(&output.stdout)
-}
-
-/// What it complained of, if it failed as it does for a wrong question or input.
-fn complaint(output: &Output) -> &str {
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
-    text(&output.stderr)
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("text")
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("text")
-}
 
 /// A server that answers one command line with this.
 fn server(expected: &'static str, answer: impl FnOnce(&mut Peer, Value) + Send + 'static) -> QmpServer {
@@ -412,7 +363,9 @@ mod manual {
             .skip_while(|line| *line != "Commands:")
             .skip(1)
             .take_while(|line| !line.is_empty())
-            .filter_map(|line| line.split_whitespace().next())
+            // What a command is for may go on in the next line, further to the right.
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+            .filter(|name| !name.is_empty())
             .filter(|name| *name != "help");
         let below = names
             .flat_map(|name| commands([arguments.clone(), vec![name.to_owned()]].concat()))

@@ -1,6 +1,8 @@
 //! Every machine of the corpus: its tree agrees with its flat views, what had to be assumed is true, and a view that was
 //! tampered with is found out.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use flatview_corpus::{Corpus, Machine, TruthRegion};
 use flatview_mtree::check::{Assumed, Assumption, Report, Verdict, check};
 use flatview_mtree::machine::combine;

@@ -1,5 +1,7 @@
 //! Reading text as people have it: with prompts, logs, quotation marks; and saying what is wrong with it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use flatview_corpus::Corpus;
 use flatview_mtree::text::{Dump, ParseError, Reader, parse};
 

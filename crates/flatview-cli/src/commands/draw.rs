@@ -19,28 +19,30 @@ pub(super) fn run(live: &LiveArgs, arguments: &DrawArgs) -> Result<Exit, Error> 
         width: arguments.width,
         disabled: arguments.disabled,
     };
-    let mut drawn = false;
+    let mut picture = None;
     each(live, &arguments.source.sources, true, |machine| {
         // A file holds one picture.
-        if std::mem::replace(&mut drawn, true) {
+        if picture.is_some() {
             return Err(Error::OneMachine);
         }
-        let picture = match format(arguments) {
-            DrawFormat::Svg => {
-                let space = machine.space(arguments.space.as_deref())?;
-                draw::svg(&layout(machine, space)?, &options)
-            }
+        picture = Some(match format(arguments) {
+            DrawFormat::Svg => draw::svg(
+                &machine.layout(machine.space(arguments.space.as_deref())?)?,
+                &options,
+            ),
             DrawFormat::Html => draw::html(&layouts(machine, arguments)?, &options),
-        };
-        match &arguments.output {
-            None => output::text(&picture)?,
-            Some(path) => fs::write(path, &picture).map_err(|source| Error::Write {
-                path: path.clone(),
-                source,
-            })?,
-        }
+        });
         Ok(Exit::Ok)
-    })
+    })?;
+    let picture = picture.unwrap_or_default();
+    match &arguments.output {
+        None => output::text(&picture)?,
+        Some(path) => fs::write(path, &picture).map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })?,
+    }
+    Ok(Exit::Ok)
 }
 
 /// As asked for; as the name of the file says; a page.
@@ -52,23 +54,9 @@ fn format(arguments: &DrawArgs) -> DrawFormat {
     })
 }
 
-fn layouts(machine: &Machine<'_>, arguments: &DrawArgs) -> Result<Vec<Layout>, Error> {
+fn layouts(machine: &Machine<'_>, arguments: &DrawArgs) -> Result<Vec<Layout>, flatview_mtree::Error> {
     match arguments.space.as_deref() {
-        Some(name) => Ok(vec![layout(machine, machine.space(Some(name))?)?]),
-        None => machine
-            .layouts()
-            .map(|layout| layout.map_err(too_large))
-            .collect(),
-    }
-}
-
-fn layout(machine: &Machine<'_>, space: usize) -> Result<Layout, Error> {
-    machine.layout(space).map_err(too_large)
-}
-
-fn too_large(source: flatview_mtree::Error) -> Error {
-    Error::Machine {
-        source_name: "the machine".to_owned(),
-        source,
+        Some(name) => Ok(vec![machine.layout(machine.space(Some(name))?)?]),
+        None => machine.layouts().collect(),
     }
 }

@@ -96,8 +96,9 @@ impl Likes {
                 .push(group.root);
         }
         for group in groups {
-            for id in group.root + 1..group.end {
-                for homes in homes.get_mut(&look[id]).into_iter().flatten() {
+            let inside = group.root + 1..group.end;
+            for (id, look) in inside.clone().zip(&look[inside]) {
+                for homes in homes.get_mut(look).into_iter().flatten() {
                     homes.inside.push(id);
                 }
             }
