@@ -21,7 +21,7 @@ fn colour_is_found_among_arguments() {
 
 #[test]
 fn styles_can_be_taken_off() {
-    let bold = anstyle::Style::new().bold();
+    let bold = Style::new().bold();
     assert_eq!(plain(&format!("a {bold}b{bold:#} c")), "a b c");
     styled("").unwrap();
 }
