@@ -45,11 +45,11 @@ impl Rebuilt {
         }
         // All were made by the loop.
         let regions: Vec<Region> = builder.regions.into_iter().flatten().collect();
-        let mut spaces = Vec::new();
-        for space in &graph.spaces {
-            spaces.push(memory.create_address_space(space.name, &regions[space.root])?);
-        }
+        // Without a space that looks, nothing is rendered until everything is in its place.
         memory.update(|tx| connect(tx, &memory, graph, facts, &regions))?;
+        let spaces = graph.spaces.iter();
+        let spaces = spaces.map(|space| memory.create_address_space(space.name, &regions[space.root]));
+        let spaces = spaces.collect::<Result<_, _>>()?;
         let ids = regions.iter().cloned().zip(0..).collect();
         Ok(Rebuilt {
             memory,

@@ -24,6 +24,18 @@ pub(crate) fn mtree(gates: &mut Gates) -> Result<()> {
     let budget = gates.budget;
     let reading = repeat(budget, 1, || drop(black_box(std::fs::read(&file)))).per(MS);
     let counting = processes(10, Command::new("wc").arg(&file))?.per(MS);
+    let program = std::env::current_exe()?.with_file_name("flatview");
+    if program.exists() {
+        let arguments = ["mtree", "explain", "0x10000001000"];
+        let cost = processes(20, Command::new(&program).args(arguments).arg(&file))?.per(MS);
+        let row = gates.add(GROUP, "explain, a process", "ms", cost).at_most(20.0);
+        row.beside("wc, a process", counting.least);
+    } else {
+        eprintln!(
+            "no process is measured: {} is not built (-p flatview-cli)",
+            program.display()
+        );
+    }
     std::fs::remove_file(&file)?;
 
     let cost = repeat(budget, 1, || drop(black_box(parse(&text)))).per(MS);
