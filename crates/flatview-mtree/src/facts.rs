@@ -74,9 +74,9 @@ impl Fact {
         };
         let answers = match node.what {
             What::Alias { .. } | What::Unprinted => false,
-            What::Io if node.children.is_empty() && node.size == ALL => is_one_of(node.name, IOMMUS),
-            What::Io if node.children.is_empty() => !is_one_of(node.name, BARE_CONTAINERS),
-            What::Io => is_one_of(node.name, ANSWERING_CONTAINERS),
+            What::Io if node.children.is_empty() && node.size == ALL => is_iommu(node.name),
+            What::Io if node.children.is_empty() => !BARE_CONTAINERS.contains(&node.name),
+            What::Io => ANSWERING_CONTAINERS.contains(&node.name) || is_vtd(node.name),
             What::Ram | What::Rom | What::RamDevice | What::RomDevice => true,
         };
         let is_alias = node.is_alias();
@@ -96,24 +96,14 @@ impl Fact {
     }
 }
 
-/// Whether a name is in a table. A `*` there stands for anything.
-fn is_one_of(name: &str, table: &[&str]) -> bool {
-    table.iter().any(|entry| {
-        let mut parts = entry.split('*');
-        let start = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(start) else {
-            return false;
-        };
-        let mut ends_anywhere = false;
-        for part in parts {
-            let Some(at) = rest.rfind(part) else {
-                return false;
-            };
-            rest = &rest[at + part.len()..];
-            ends_anywhere = part.is_empty();
-        }
-        ends_anywhere || rest.is_empty()
-    })
+/// Whether it is an IOMMU: one is as large as a space, and has no children that the text shows, or some.
+fn is_iommu(name: &str) -> bool {
+    name.contains("iommu") || name.ends_with("-dmar") || name == "tz-msc-downstream"
+}
+
+/// Whether it is what a device's DMA goes through under Intel's IOMMU: it answers where interrupts and tables do not.
+fn is_vtd(name: &str) -> bool {
+    name.starts_with("vtd-") && name.ends_with("-dmar")
 }
 
 /// Regions with children that are registers all the same.
@@ -139,7 +129,6 @@ const ANSWERING_CONTAINERS: &[&str] = &[
     "riscv-iommu-regs",
     "rtc",
     "vga.mmio",
-    "vtd-*-dmar",
     "xtfpga.io",
 ];
 
@@ -157,6 +146,3 @@ const BARE_CONTAINERS: &[&str] = &[
     "virtio-gpu-hostmem",
     "virtio-mem",
 ];
-
-/// Regions of 2^64 bytes that are no containers.
-const IOMMUS: &[&str] = &["*-dmar", "*iommu*", "tz-msc-downstream"];
