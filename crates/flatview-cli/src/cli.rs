@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use flatview::AddressRange;
 use flatview_mtree::address;
 use flatview_mtree::find::Pattern;
-use flatview_mtree::lint::{self, Kind, UnknownKind};
+use flatview_mtree::lint::{self, Kind};
 use flatview_mtree::qmp::{Address, Flags, Options};
 
 use crate::input::Source;
@@ -155,6 +155,12 @@ pub(crate) struct DumpArgs {
     #[command(flatten)]
     pub(crate) flags: FlagArgs,
 
+    /// Only the dumps, as QEMU prints them: without prompts, logs, indentation and quotation marks around them.
+    ///
+    /// What is not as QEMU prints it is an error.
+    #[arg(long)]
+    pub(crate) clean: bool,
+
     /// Print one object of JSON: the text, where it is from, and which QEMU and which command printed it.
     #[arg(long)]
     pub(crate) json: bool,
@@ -237,8 +243,10 @@ pub(crate) struct LintArgs {
     pub(crate) source: SourceArgs,
 
     /// Only findings of this kind; may be given more than once.
-    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|name| name.parse::<Kind>()))]
-    only: Vec<Result<Kind, UnknownKind>>,
+    ///
+    /// `overlaps` is all that is about who hides or cuts off whom.
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
+    only: Vec<Vec<Kind>>,
 
     /// How many of the largest ranges of each view are told.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
@@ -261,12 +269,7 @@ impl LintArgs {
     /// As the library wants them.
     pub(crate) fn options(&self) -> lint::Options {
         lint::Options {
-            // No other names pass the parser.
-            only: self
-                .only
-                .iter()
-                .filter_map(|kind| kind.as_ref().ok().copied())
-                .collect(),
+            only: self.only.concat(),
             largest: self.largest,
         }
     }
@@ -406,6 +409,27 @@ pub(crate) struct ManArgs {
 fn source() -> impl TypedValueParser<Value = Source> {
     OsStringValueParser::new().try_map(Source::parse)
 }
+
+/// Names of kinds of findings, and of two groups of them.
+fn kinds() -> impl TypedValueParser<Value = Vec<Kind>> {
+    let names = Kind::ALL.map(Kind::name).into_iter().chain([HOLES, OVERLAPS]);
+    PossibleValuesParser::new(names).map(|name| match name.as_str() {
+        HOLES => vec![Kind::Hole],
+        OVERLAPS => vec![
+            Kind::Overflow,
+            Kind::AliasBeyondTarget,
+            Kind::FullyHidden,
+            Kind::ShadowedPartly,
+            Kind::Clipped,
+            Kind::SamePriorityOverlap,
+        ],
+        // No other names pass the parser.
+        kind => kind.parse().into_iter().collect(),
+    })
+}
+
+const HOLES: &str = "holes";
+const OVERLAPS: &str = "overlaps";
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text

@@ -236,6 +236,21 @@ fn draw_makes_a_page_and_a_picture() {
     assert!(complaint(&feed(&["mtree", "draw"], twice.as_bytes())).contains("more than one machine"));
 }
 
+#[test]
+fn a_dump_is_taken_out_of_what_is_around_it() {
+    let pc = files(PC);
+    let tree = fs::read_to_string(file(&pc, "mtree.txt")).unwrap();
+    let quoted: String = tree.lines().map(|line| format!("> {line}\r\n")).collect();
+    let mail = format!("On Monday I wrote:\n{quoted}\nand so on\n");
+    let output = feed(&["mtree", "dump", "-", "--clean"], mail.as_bytes());
+    assert_eq!(printed(&output), tree);
+    let output = feed(
+        &["mtree", "lint", "--only", "overlaps", "--only", "holes"],
+        mail.as_bytes(),
+    );
+    assert!(printed(&output).contains("hole: "), "{}", printed(&output));
+}
+
 /// Several machines in one file: each is told, one after the other.
 #[test]
 fn one_machine_after_the_other() {

@@ -1,6 +1,7 @@
 //! `mtree dump`: what QEMU prints.
 
 use flatview_mtree::qmp::{Flags, Version};
+use flatview_mtree::text::parse;
 use serde::Serialize;
 
 use crate::cli::{DumpArgs, LiveArgs};
@@ -45,6 +46,13 @@ pub(super) fn run(live: &LiveArgs, arguments: &DumpArgs) -> Result<Exit, Error> 
     }
     let mut input = input::read(source, flags, live.options())?;
     input.text.retain(|character| character != '\r');
+    if arguments.clean {
+        let dumps = parse(&input.text).map_err(|error| Error::Parse {
+            source_name: source.to_string(),
+            source: error,
+        })?;
+        input.text = dumps.iter().map(ToString::to_string).collect();
+    }
     if arguments.json {
         let qemu = input.version.as_ref().map(
             |Version {
