@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 use flatview_corpus::Corpus;
+use flatview_mtree::address;
 use flatview_mtree::diff::{Diff, diff};
 use flatview_mtree::find::{Found, Pattern, find};
 use flatview_mtree::lint::{Options, Report, lint};
 use flatview_mtree::machine::Machine;
-use flatview_mtree::text::{Dump, parse};
+use flatview_mtree::text::parse;
 
 /// What `info mtree -D` and `-f` print, one behind the other.
 fn text(name: &str) -> String {
@@ -16,8 +17,7 @@ fn text(name: &str) -> String {
 }
 
 fn with<T>(text: &str, ask: impl FnOnce(&Machine<'_>) -> T) -> T {
-    let dumps: Vec<Dump<'_>> = parse(text).unwrap();
-    ask(&Machine::new(dumps.clone()).unwrap())
+    ask(&Machine::new(parse(text).unwrap()).unwrap())
 }
 
 fn found(name: &str, pattern: &str) -> String {
@@ -35,11 +35,46 @@ fn report(name: &str) -> String {
 
 fn changes(before: &str, after: &str) -> Diff {
     let (before, after) = (text(before), text(after));
-    let dumps = [parse(&before).unwrap(), parse(&after).unwrap()];
-    diff(
-        &Machine::new(dumps[0].clone()).unwrap(),
-        &Machine::new(dumps[1].clone()).unwrap(),
-    )
+    let machine = |text| Machine::new(parse(text).unwrap()).unwrap();
+    diff(&machine(&before), &machine(&after))
+}
+
+/// Explanations of addresses of a space, by what these texts say.
+fn explained(text: &str, space: &str, addresses: &[&str]) -> String {
+    with(text, |machine| {
+        let space = machine.space(Some(space)).unwrap();
+        let ranges = addresses.iter().map(|address| address::parse(address).unwrap());
+        let explained = ranges.flat_map(|range| machine.explain_range(space, range));
+        explained
+            .map(|explained| explained.unwrap().to_string())
+            .collect()
+    })
+}
+
+#[test]
+fn explain_with_and_without_views() {
+    let name = "x86-pc-tcg-smp1-run";
+    let memory = [
+        "0xa0000",
+        "0xf0000",
+        "4G-64K",
+        "0xfd000000",
+        "0xfedff000..0xfee00010",
+    ];
+    insta::assert_snapshot!("explain-pc", explained(&text(name), "memory", &memory));
+    let tree = Corpus::packed().machine(name).unwrap().texts.mtree.unwrap();
+    insta::assert_snapshot!(
+        "explain-pc-tree-only",
+        explained(&tree, "I/O", &["0x70", "0x71", "0xafe4"])
+    );
+    let overlapping = Corpus::packed()
+        .machine("rnd-pc-std-s103-n20")
+        .unwrap()
+        .texts
+        .mtree
+        .unwrap();
+    let order = explained(&overlapping, "memory", &["0xe0000..0xf0000"]);
+    insta::assert_snapshot!("explain-order", order);
 }
 
 #[test]
