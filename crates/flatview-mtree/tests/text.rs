@@ -1,5 +1,7 @@
 //! Reading text as people have it: with prompts, logs, quotation marks; and saying what is wrong with it.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use flatview_corpus::Corpus;
 use flatview_mtree::text::{Dump, ParseError, Reader, parse};
 

@@ -19,10 +19,6 @@ impl<'a> Cursor<'a> {
         Cursor { whole, at }
     }
 
-    pub(super) fn at(&self) -> usize {
-        self.at
-    }
-
     pub(super) fn rest(&self) -> &'a str {
         &self.whole[self.at..]
     }

@@ -49,7 +49,6 @@ impl<'a> RegionLine<'a> {
             level += 1;
         }
         let (start, last, priority, nonvolatile, type_name) = range(&mut text)?;
-        let at = text.at();
         let (mut body, owner) = split_owner(text.rest());
         let disabled = body.strip_suffix(" [disabled]");
         body = disabled.unwrap_or(body);
@@ -59,7 +58,7 @@ impl<'a> RegionLine<'a> {
         };
         if level == 0 {
             let what = "two spaces for each container around the region";
-            return Err(Expected { at: at.min(0), what });
+            return Err(Expected { at: 0, what });
         }
         Ok(RegionLine {
             number,

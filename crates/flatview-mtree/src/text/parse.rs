@@ -151,7 +151,7 @@ impl<'a> TreeDump<'a> {
                 // Names of spaces that share a root stand in a row.
                 if let Some(group) = self.groups.last_mut()
                     && let Heading::Spaces(names) = &mut group.heading
-                    && group.number + names.len() as u32 == number
+                    && u32::try_from(names.len()).is_ok_and(|count| group.number + count == number)
                 {
                     names.push(name);
                     return;
