@@ -189,8 +189,11 @@ impl<'g, 'a> Placing<'g, 'a> {
     /// Whether a region is where it would be as the root of a view.
     fn has_at_its_address(&self, id: NodeId) -> bool {
         let address = i128::from(self.graph.nodes[id].address);
-        let mut placed = self.placements.iter().filter(|placement| placement.node == id);
-        placed.any(|placement| placement.span.start() == address)
+        // It may show itself again further in.
+        let mut placed = self.placements.iter();
+        placed
+            .find(|placement| placement.node == id && placement.enabled)
+            .is_some_and(|placement| placement.span.start() == address)
     }
 
     fn place(&mut self, root: NodeId) -> Result<(), usize> {
@@ -205,6 +208,7 @@ impl<'g, 'a> Placing<'g, 'a> {
             let place = self.placements.len();
             let placement = self.placement(id, parent, base);
             let goes_on = placement.window.is_some() && placement.depth < MOST_DEPTH;
+            let enabled = placement.enabled;
             let start = placement.span.start();
             self.placements.push(placement);
             self.ends.push(place + 1);
@@ -212,6 +216,8 @@ impl<'g, 'a> Placing<'g, 'a> {
                 continue;
             }
             match self.graph.nodes[id].what {
+                // What is disabled shows nothing; it may show all that it lies in, and that without an end.
+                What::Alias { .. } if !enabled => {}
                 What::Alias { offset, .. } => stack.extend(self.facts.of[id].target.map(|target| {
                     let address = i128::from(self.graph.nodes[target].address);
                     (target, Some(place), start - i128::from(offset) - address)
@@ -252,6 +258,8 @@ impl<'g, 'a> Placing<'g, 'a> {
             What::Io if fact.answers => Kind::Io,
             What::Io | What::Unprinted => Kind::Container,
         };
+        // What is shown by an alias, or the root, may lie anywhere.
+        let is_there = fact.seen || around.is_none_or(|around| around.kind == Kind::Alias);
         let alias = match node.what {
             What::Alias { target, offset, .. } => Some(AliasOf {
                 target: target.to_owned(),
@@ -265,7 +273,7 @@ impl<'g, 'a> Placing<'g, 'a> {
             name: node.name.to_owned(),
             kind,
             priority: node.priority,
-            enabled: node.enabled && fact.seen && around.is_none_or(|around| around.enabled),
+            enabled: node.enabled && is_there && around.is_none_or(|around| around.enabled),
             span,
             window: limit.and_then(|limit| window(span, limit)),
             alias,
@@ -281,8 +289,7 @@ impl<'g, 'a> Placing<'g, 'a> {
 fn window(span: Span, limit: AddressRange) -> Option<AddressRange> {
     let start = span.start().max(i128::from(limit.start()));
     let last = (span.end() - 1).min(i128::from(limit.last()));
-    // Both lie within the limit, if there is anything.
-    (start <= last).then(|| AddressRange::from_bounds(start as u64, last as u64))?
+    AddressRange::from_bounds(u64::try_from(start).ok()?, u64::try_from(last).ok()?)
 }
 
 /// A part of a view that one placement answers, by its first address.
@@ -332,8 +339,9 @@ fn answers(built: &Rebuilt, space: usize, placements: &mut [Placement]) -> BTree
         else {
             continue;
         };
-        // Both modulo 2^64.
-        let delta = 0_u64.wrapping_sub(placement.span.start() as u64);
+        // Modulo 2^64.
+        let delta = (-placement.span.start()).rem_euclid(1 << 64);
+        let delta = u64::try_from(delta).unwrap_or_default();
         let before = pieces
             .range(..window.start())
             .next_back()

@@ -3,6 +3,8 @@
 //! Inputs are real lines that were mixed, cut and changed, small trees of every shape, and plain bytes. How many are
 //! tried, `PROPTEST_CASES` says.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::sync::OnceLock;
 
 use flatview_corpus::Corpus;

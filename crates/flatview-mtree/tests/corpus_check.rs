@@ -1,6 +1,8 @@
 //! Every machine of the corpus: its tree agrees with its flat views, what had to be assumed is true, and a view that was
 //! tampered with is found out.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use flatview_corpus::{Corpus, Machine, TruthRegion};
 use flatview_mtree::check::{Assumed, Assumption, Report, Verdict, check};
 use flatview_mtree::machine::combine;
@@ -34,8 +36,14 @@ fn is_true(machine: &Machine, assumed: &Assumed) -> bool {
         Assumption::Unmergeable => has(&|region| region.unm),
         Assumption::Mergeable => has(&|region| !region.unm),
         Assumption::Empty => has(&|region| region.size == 0),
+        Assumption::NotLarger { size } => has(&|region| region.size <= *size),
         Assumption::OneByte => has(&|region| region.size == 1),
         // Whatever it lies in is not enabled.
+        Assumption::Within => has(&|region| {
+            region
+                .cont
+                .is_some_and(|container| machine.truth[container].enabled)
+        }),
         Assumption::Unseen => has(&|region| {
             region
                 .cont
