@@ -6,10 +6,13 @@ use flatview::AddressRange;
 use flatview::explain::Explanation;
 use serde::Serialize;
 
-use crate::check::walk::{Candidate, candidates};
+use crate::check::walk::{Candidate, Work, candidates};
 use crate::error::Error;
 use crate::graph::{NodeId, What};
 use crate::machine::Machine;
+
+/// How many regions are looked at to find what else could be true.
+const MOST_WORK: usize = 1 << 20;
 
 /// Why an address resolves as it does.
 #[derive(Clone, Debug, Serialize)]
@@ -114,7 +117,7 @@ impl Machine<'_> {
 
     fn open(&self, root: NodeId, address: u64, answering: Option<NodeId>) -> Vec<Open> {
         let (graph, facts) = (&self.graph, &self.facts);
-        let ways = candidates(graph, facts, root, address);
+        let ways = candidates(graph, facts, (root, address), &Work::new(MOST_WORK));
         let name = |id: NodeId| graph.nodes[id].name.to_owned();
         let line = |id: NodeId| graph.nodes[id].line;
         let is_io = |way: &Candidate| graph.nodes[way.node()].what == What::Io;

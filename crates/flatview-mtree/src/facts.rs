@@ -8,7 +8,7 @@ use crate::graph::{ALL, Graph, Node, NodeId, What};
 /// An answer to every question that a tree's text leaves open.
 ///
 /// [`Facts::guess`] has the usual answers. Each can be wrong: that is what [`check`](crate::check) is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// For each node of the graph.
     pub of: Vec<Fact>,
@@ -18,7 +18,7 @@ pub struct Facts {
 }
 
 /// What is taken for true of one region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fact {
     /// Whether it answers where no child of it does (rule A1). Memory always does, an alias never.
     pub answers: bool,
@@ -26,8 +26,9 @@ pub struct Fact {
     pub readonly: bool,
     /// Whether what is seen through it is never joined to its neighbours (rule C18).
     pub unmergeable: bool,
-    /// Whether it is seen, although its line says so. A region may lie in a disabled one that is not printed, and look
-    /// as if it were in the one before it.
+    /// Whether it lies in its [container](Node::container). If not, it lies in a disabled region that is not printed,
+    /// behind the one that it stands under, and so do the siblings behind it. Aliases and spaces may show it all the
+    /// same.
     pub seen: bool,
     /// The size in bytes: that of the line, or 0 for one of 1.
     pub size: u128,
@@ -44,38 +45,75 @@ impl Facts {
     /// - Of two regions of one priority in one container the one at the higher address came later, so it is in front.
     /// - An alias of one byte has none; any other region of one byte has one.
     /// - An alias leads to the likeliest of [the candidates](What::Alias).
+    /// - What begins behind the end of the region that it stands under lies in a disabled one that is not printed, if
+    ///   such a one can be there.
     pub fn guess(graph: &Graph<'_>) -> Facts {
-        let of = graph.nodes.iter().map(|node| Fact::guess(graph, node)).collect();
-        let order = BTreeMap::new();
-        Facts { of, order }
+        let mut seen = vec![true; graph.nodes.len()];
+        for node in graph.nodes.iter().filter(|node| graph.may_hold_less(node)) {
+            let is_outside = |&child: &NodeId| u128::from(graph.nodes[child].address) >= node.size;
+            for &child in node.children.iter().skip_while(|child| !is_outside(child)) {
+                seen[child] = false;
+            }
+        }
+        let nodes = graph.nodes.iter().zip(&seen);
+        let of = nodes.map(|(node, &is_seen)| {
+            // The first child is the last to lie elsewhere.
+            let is_bare = node.children.first().is_none_or(|&child| !seen[child]);
+            Fact {
+                seen: is_seen,
+                ..Fact::guess(graph, node, is_bare)
+            }
+        });
+        Facts {
+            of: of.collect(),
+            order: BTreeMap::new(),
+        }
     }
 
     /// The children of a region, from the front to the back.
     pub fn children(&self, graph: &Graph<'_>, of: NodeId) -> Vec<NodeId> {
-        let mut children = match self.order.get(&of) {
-            Some(order) => order.clone(),
-            None => {
-                let mut children = graph.nodes[of].children.clone();
-                // As printed, the newest is first at one address.
-                children.sort_by_key(|&child| Reverse(graph.nodes[child].address));
-                children
-            }
-        };
-        children.sort_by_key(|&child| Reverse(graph.nodes[child].priority));
+        self.children_where(graph, of, |_| true)
+    }
+
+    /// Some of the [children](Self::children).
+    pub(crate) fn children_where(
+        &self,
+        graph: &Graph<'_>,
+        of: NodeId,
+        is_wanted: impl Fn(NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let order = self.order.get(&of);
+        let all = order.unwrap_or(&graph.nodes[of].children).iter().copied();
+        let mut children: Vec<NodeId> = all.filter(|&child| is_wanted(child)).collect();
+        children.sort_by_key(|&child| {
+            let node = &graph.nodes[child];
+            // As printed, the newest is first at one address.
+            let address = Reverse(node.address);
+            (Reverse(node.priority), order.is_none().then_some(address))
+        });
         children
+    }
+
+    /// As [`children`](Self::children), if nothing is known of the order.
+    pub(crate) fn usual_children(graph: &Graph<'_>, of: NodeId) -> Vec<NodeId> {
+        let nothing = Facts {
+            of: Vec::new(),
+            order: BTreeMap::new(),
+        };
+        nothing.children(graph, of)
     }
 }
 
 impl Fact {
-    fn guess(graph: &Graph<'_>, node: &Node<'_>) -> Fact {
+    fn guess(graph: &Graph<'_>, node: &Node<'_>, is_bare: bool) -> Fact {
         let target = match &node.what {
             What::Alias { candidates, .. } => candidates.first().copied(),
             _ => None,
         };
         let answers = match node.what {
             What::Alias { .. } | What::Unprinted => false,
-            What::Io if node.children.is_empty() && node.size == ALL => is_iommu(node.name),
-            What::Io if node.children.is_empty() => !BARE_CONTAINERS.contains(&node.name),
+            What::Io if is_bare && node.size == ALL => is_iommu(node.name),
+            What::Io if is_bare => !BARE_CONTAINERS.contains(&node.name),
             What::Io => ANSWERING_CONTAINERS.contains(&node.name) || is_vtd(node.name),
             What::Ram | What::Rom | What::RamDevice | What::RomDevice => true,
         };

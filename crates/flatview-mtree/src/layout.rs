@@ -189,14 +189,28 @@ impl<'g, 'a> Placing<'g, 'a> {
     /// Whether a region is where it would be as the root of a view.
     fn has_at_its_address(&self, id: NodeId) -> bool {
         let address = i128::from(self.graph.nodes[id].address);
-        let mut placed = self.placements.iter().filter(|placement| placement.node == id);
-        placed.any(|placement| placement.span.start() == address)
+        // It may show itself again further in.
+        let mut placed = self.placements.iter();
+        placed
+            .find(|placement| placement.node == id && placement.enabled)
+            .is_some_and(|placement| placement.span.start() == address)
+    }
+
+    /// Whether an alias leads to something that it is seen in.
+    fn shows_itself(&self, place: usize) -> bool {
+        let target = self.facts.of[self.placements[place].node].target;
+        let parent = |&place: &usize| self.placements[place].parent;
+        let mut around = std::iter::successors(Some(place), parent);
+        around.any(|place| Some(self.placements[place].node) == target)
     }
 
     fn place(&mut self, root: NodeId) -> Result<(), usize> {
         // A region with the placement around it, and the address of what that is relative to.
         let mut stack = vec![(root, None, 0_i128)];
         let mut steps = 0;
+        // What is disabled is not rendered, so nothing else bounds what it would show.
+        let most_invisible = 4 * self.graph.nodes.len();
+        let mut invisible = 0;
         while let Some((id, parent, base)) = stack.pop() {
             steps += 1;
             if steps > MOST_PLACEMENTS {
@@ -205,6 +219,8 @@ impl<'g, 'a> Placing<'g, 'a> {
             let place = self.placements.len();
             let placement = self.placement(id, parent, base);
             let goes_on = placement.window.is_some() && placement.depth < MOST_DEPTH;
+            let enabled = placement.enabled;
+            invisible += usize::from(!enabled);
             let start = placement.span.start();
             self.placements.push(placement);
             self.ends.push(place + 1);
@@ -212,6 +228,8 @@ impl<'g, 'a> Placing<'g, 'a> {
                 continue;
             }
             match self.graph.nodes[id].what {
+                What::Alias { .. }
+                    if !enabled && (invisible > most_invisible || self.shows_itself(place)) => {}
                 What::Alias { offset, .. } => stack.extend(self.facts.of[id].target.map(|target| {
                     let address = i128::from(self.graph.nodes[target].address);
                     (target, Some(place), start - i128::from(offset) - address)
@@ -252,6 +270,8 @@ impl<'g, 'a> Placing<'g, 'a> {
             What::Io if fact.answers => Kind::Io,
             What::Io | What::Unprinted => Kind::Container,
         };
+        // What is shown by an alias, or the root, may lie anywhere.
+        let is_there = fact.seen || around.is_none_or(|around| around.kind == Kind::Alias);
         let alias = match node.what {
             What::Alias { target, offset, .. } => Some(AliasOf {
                 target: target.to_owned(),
@@ -265,7 +285,7 @@ impl<'g, 'a> Placing<'g, 'a> {
             name: node.name.to_owned(),
             kind,
             priority: node.priority,
-            enabled: node.enabled && fact.seen && around.is_none_or(|around| around.enabled),
+            enabled: node.enabled && is_there && around.is_none_or(|around| around.enabled),
             span,
             window: limit.and_then(|limit| window(span, limit)),
             alias,
@@ -332,8 +352,9 @@ fn answers(built: &Rebuilt, space: usize, placements: &mut [Placement]) -> BTree
         else {
             continue;
         };
-        // Both modulo 2^64.
-        let delta = u64::try_from((-placement.span.start()).rem_euclid(1 << 64)).unwrap_or_default();
+        // Modulo 2^64.
+        let delta = (-placement.span.start()).rem_euclid(1 << 64);
+        let delta = u64::try_from(delta).unwrap_or_default();
         let before = pieces
             .range(..window.start())
             .next_back()

@@ -55,7 +55,7 @@ impl<'a> Machine<'a> {
         let tree = tree.ok_or(Error::NoTree)?;
         let graph = Graph::new(&tree);
         let facts = match &flat {
-            Some(flat) => check::facts_from(&graph, flat, tree.has_disabled())?,
+            Some(flat) => check::facts_from(&graph, flat)?,
             None => Facts::guess(&graph),
         };
         let built = Rebuilt::new(&graph, &facts)?;

@@ -1,6 +1,6 @@
 //! From the graph of a dump to a [`Memory`] that renders, explains and prints it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use flatview::{
@@ -47,9 +47,23 @@ impl Rebuilt {
         let regions: Vec<Region> = builder.regions.into_iter().flatten().collect();
         // Without a space that looks, nothing is rendered until everything is in its place.
         memory.update(|tx| connect(tx, &memory, graph, facts, &regions))?;
-        let spaces = graph.spaces.iter();
-        let spaces = spaces.map(|space| memory.create_address_space(space.name, &regions[space.root]));
-        let spaces = spaces.collect::<Result<_, _>>()?;
+        let mut spaces: Vec<AddressSpace> = Vec::new();
+        let mut ranges = 0;
+        let mut rendered = HashSet::new();
+        for space in &graph.spaces {
+            let made = memory.create_address_space(space.name, &regions[space.root])?;
+            let view = made.view();
+            if let Some(root) = view.root().filter(|root| rendered.insert(Region::clone(root))) {
+                ranges += view.len();
+                if ranges > MOST_RANGES {
+                    return Err(Error::RenderingTooLarge {
+                        root: root.name().into(),
+                        limit: MOST_RANGES,
+                    });
+                }
+            }
+            spaces.push(made);
+        }
         let ids = regions.iter().cloned().zip(0..).collect();
         Ok(Rebuilt {
             memory,
@@ -103,7 +117,7 @@ impl<'a> Builder<'_, 'a> {
         let mut builder = self
             .memory
             .region(node.name)
-            .enabled(node.enabled && fact.seen)
+            .enabled(node.enabled)
             .readonly(fact.readonly)
             .nonvolatile(node.nonvolatile)
             .unmergeable(fact.unmergeable);
@@ -131,6 +145,10 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
+/// How many ranges all views may have together. A real machine has a few thousand, but in a text of a megabyte each of
+/// five thousand spaces may begin at a window of its own onto five thousand regions.
+const MOST_RANGES: usize = 1 << 20;
+
 /// Longer chains are cut; rendering does not follow them that far.
 const MOST_ALIASES: usize = 1024;
 
@@ -141,13 +159,29 @@ fn connect(
     facts: &Facts,
     regions: &[Region],
 ) -> Result<(), Error> {
+    let elsewhere: Vec<Option<Region>> = graph
+        .nodes
+        .iter()
+        .map(|node| {
+            let leaves = node.children.iter().any(|&child| !facts.of[child].seen);
+            leaves.then(|| memory.region(OUTSIDE).enabled(false).container(Size::MAX))
+        })
+        .collect();
     for (id, node) in graph.nodes.iter().enumerate() {
         // The newest is in front.
         for &child in facts.children(graph, id).iter().rev() {
             let Node {
                 address, priority, ..
             } = graph.nodes[child];
-            tx.add_subregion_overlap(&regions[id], address, &regions[child], priority)?;
+            let around = match &elsewhere[id] {
+                Some(elsewhere) if !facts.of[child].seen => elsewhere,
+                _ => &regions[id],
+            };
+            // As it was printed: what is not seen stands behind what it seems to be in.
+            if let Some(behind) = &elsewhere[child] {
+                tx.add_subregion_overlap(around, address, behind, priority)?;
+            }
+            tx.add_subregion_overlap(around, address, &regions[child], priority)?;
         }
         // Its own address counts for a view that it is the root of (rule C33).
         if node.container.is_none() && (node.address, node.priority) != (0, 0) {

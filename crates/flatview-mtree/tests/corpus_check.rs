@@ -36,8 +36,14 @@ fn is_true(machine: &Machine, assumed: &Assumed) -> bool {
         Assumption::Unmergeable => has(&|region| region.unm),
         Assumption::Mergeable => has(&|region| !region.unm),
         Assumption::Empty => has(&|region| region.size == 0),
+        Assumption::NotLarger { size } => has(&|region| region.size <= *size),
         Assumption::OneByte => has(&|region| region.size == 1),
         // Whatever it lies in is not enabled.
+        Assumption::Within => has(&|region| {
+            region
+                .cont
+                .is_some_and(|container| machine.truth[container].enabled)
+        }),
         Assumption::Unseen => has(&|region| {
             region
                 .cont

@@ -82,58 +82,74 @@ pub(super) fn root(built: &Rebuilt, space: usize) -> Option<NodeId> {
 }
 
 /// Finds the space for each printed one: of those of the same name with a root of the same name the one that looks
-/// most like it.
-pub(super) fn pairs<'d, 'a>(graph: &Graph<'a>, built: &Rebuilt, flat: &'d FlatDump<'a>) -> Vec<Pair<'d, 'a>> {
-    let mut free: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, space) in graph.spaces.iter().enumerate() {
-        free.entry(space.name).or_default().push(index);
+/// most like it, or, if `which` is not 0, another one.
+pub(super) fn pairs<'d, 'a>(
+    graph: &Graph<'a>,
+    built: &Rebuilt,
+    flat: &'d FlatDump<'a>,
+    which: usize,
+) -> Vec<Pair<'d, 'a>> {
+    let mut free: HashMap<Known<'a>, Vec<usize>> = HashMap::new();
+    for (index, space) in graph.spaces.iter().enumerate().rev() {
+        let root = &graph.nodes[space.root];
+        let root = match root.what {
+            What::Alias { target, .. } => Some((root.name, Some(target))),
+            What::Unprinted => None,
+            _ => Some((root.name, None)),
+        };
+        let known = Known {
+            space: space.name,
+            root,
+        };
+        free.entry(known).or_default().push(index);
+    }
+    let lines = flat
+        .views
+        .iter()
+        .flat_map(|view| view.spaces.iter().map(move |line| (view, line)));
+    let mut open: Vec<Pair<'d, 'a>> = lines
+        .map(|(view, line)| Pair {
+            line,
+            view,
+            space: None,
+        })
+        .collect();
+    // What is disabled shows nothing, and may be what has no line.
+    open.sort_by_key(|pair| pair.view.root == "(none)");
+    let mut wanted: HashMap<Known<'a>, usize> = HashMap::new();
+    for pair in &open {
+        *wanted.entry(Known::of(pair.line)).or_default() += 1;
     }
     let mut pairs: Vec<Pair<'d, 'a>> = Vec::new();
-    let mut open = Vec::new();
-    for view in &flat.views {
-        for line in &view.spaces {
-            let same = free.get(line.name).map_or(0, Vec::len);
-            let pair = Pair {
-                line,
-                view,
-                space: None,
-            };
-            if same == 1 {
-                pairs.push(Pair {
-                    space: free.get_mut(line.name).and_then(Vec::pop),
-                    ..pair
-                });
-            } else {
-                open.push(pair);
-            }
-        }
-    }
-    // Those that are equal first, so that they are not taken by what is only similar.
     let mut views: HashMap<usize, Vec<Rendered<'a>>> = HashMap::new();
-    for equal in [true, false] {
+    // A root without a line may be any, but what has a line goes before. Of several, those that are equal come first,
+    // so that they are not taken by what is only similar.
+    for (has_line, must_equal) in [(true, true), (true, false), (false, true), (false, false)] {
+        if must_equal && which > 0 {
+            continue;
+        }
         open.retain(|pair| {
-            let Some(free) = free.get_mut(pair.line.name) else {
-                pairs.push(*pair);
-                return false;
+            let all = Known::of(pair.line);
+            let known = Known {
+                root: all.root.filter(|_| has_line),
+                ..all
             };
-            let mut likeness = |space: usize| {
-                let mine = views
-                    .entry(space)
-                    .or_insert_with(|| rendered(graph, built, space));
-                let root_name = root(built, space).map_or("(none)", |root| graph.nodes[root].name);
-                likeness(mine, pair.view, root_name)
-            };
-            let scored = free
-                .iter()
-                .take(MOST_COMPARED)
-                .map(|&space| (likeness(space), space));
-            let best = scored.max_by_key(|&(score, space)| (score, std::cmp::Reverse(space)));
-            let Some((_, space)) = best.filter(|&((is_equal, _), _)| is_equal || !equal) else {
+            let Some(free) = free.get_mut(&known).filter(|free| !free.is_empty()) else {
                 return true;
             };
-            free.retain(|&other| other != space);
+            let place = match (free.len(), wanted.get(&all)) {
+                (1, Some(1)) => Some(0),
+                _ => most_alike(graph, built, &mut views, free, pair.view, must_equal),
+            };
+            let Some(mut place) = place else {
+                return true;
+            };
+            if which > 0 {
+                // The same one, whatever the facts are by now.
+                place = (which - 1) % free.len();
+            }
             pairs.push(Pair {
-                space: Some(space),
+                space: Some(free.swap_remove(place)),
                 ..*pair
             });
             false
@@ -143,20 +159,64 @@ pub(super) fn pairs<'d, 'a>(graph: &Graph<'a>, built: &Rebuilt, flat: &'d FlatDu
     pairs
 }
 
+/// What is printed of a space both ways: its name, and that of its root and of what that shows, if it has a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Known<'a> {
+    space: &'a str,
+    root: Option<(&'a str, Option<&'a str>)>,
+}
+
+impl<'a> Known<'a> {
+    fn of(line: &SpaceLine<'a>) -> Known<'a> {
+        Known {
+            space: line.name,
+            root: Some((line.root, line.alias)),
+        }
+    }
+}
+
+/// The place of the space, of several, whose view looks most like a printed one.
+fn most_alike<'a>(
+    graph: &Graph<'a>,
+    built: &Rebuilt,
+    views: &mut HashMap<usize, Vec<Rendered<'a>>>,
+    spaces: &[usize],
+    view: &View<'a>,
+    must_equal: bool,
+) -> Option<usize> {
+    let scored = spaces
+        .iter()
+        .take(MOST_COMPARED)
+        .enumerate()
+        .map(|(place, &space)| {
+            let mine = views
+                .entry(graph.spaces[space].root)
+                .or_insert_with(|| rendered(graph, built, space));
+            let root_name = root(built, space).map_or("(none)", |root| graph.nodes[root].name);
+            (likeness(mine, view, root_name), std::cmp::Reverse(space), place)
+        });
+    let ((is_equal, ..), _, place) = scored.max()?;
+    (is_equal || !must_equal).then_some(place)
+}
+
 /// More spaces of one name are not compared with each other.
 const MOST_COMPARED: usize = 64;
 
-/// Whether a rendered view is the printed one, and how many ranges they have in common.
-fn likeness(mine: &[Rendered<'_>], view: &View<'_>, root_name: &str) -> (bool, usize) {
+/// Whether a rendered view is the printed one, how many ranges they have in common, and how many at least seem so.
+fn likeness(mine: &[Rendered<'_>], view: &View<'_>, root_name: &str) -> (bool, usize, usize) {
     let mut rest = mine.iter().peekable();
-    let common = view.ranges.iter().filter(|range| {
+    let (mut common, mut similar) = (0, 0);
+    for range in &view.ranges {
         while rest.next_if(|mine| mine.line.start < range.line.start).is_some() {}
         let mine = rest.next_if(|mine| mine.line.start == range.line.start);
-        mine.is_some_and(|mine| mine.line.last == range.line.last && same(range, mine))
-    });
-    let common = common.count();
+        let Some(mine) = mine.filter(|mine| mine.line.last == range.line.last) else {
+            continue;
+        };
+        common += usize::from(same(range, mine));
+        similar += usize::from(mine.line.name == range.line.name);
+    }
     let equal = common == mine.len() && common == view.ranges.len() && root_name == view.root;
-    (equal, common)
+    (equal, common, similar)
 }
 
 /// Where a printed view and a rendered one differ, range by range. Where ranges are cut does not count.

@@ -1,5 +1,7 @@
 //! Who could answer at an address, in the order in which they are asked.
 
+use std::cell::Cell;
+
 use crate::facts::Facts;
 use crate::graph::{Graph, NodeId, What};
 
@@ -18,18 +20,42 @@ impl Candidate {
     }
 }
 
-/// What is looked through: real machines are far from it.
+/// How much may still be looked at, so that no text takes long. When nothing is left, nobody is found.
+#[derive(Debug)]
+pub(crate) struct Work(Cell<usize>);
+
+impl Work {
+    /// For so many regions.
+    pub(crate) fn new(regions: usize) -> Work {
+        Work(Cell::new(regions))
+    }
+
+    /// Whether so many more may be looked at.
+    pub(crate) fn spend(&self, regions: usize) -> bool {
+        let left = self.0.get().checked_sub(regions);
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+}
+
+/// What is looked through for one address: real machines are far from it.
 const MOST_STEPS: usize = 1 << 13;
 const MOST_CANDIDATES: usize = 64;
 const MOST_DEPTH: usize = 256;
 
 /// All regions that could answer at an address of a view with this root: first those in front. Whether they do, a
 /// [fact](crate::facts::Fact::answers) says.
-pub(crate) fn candidates(graph: &Graph<'_>, facts: &Facts, root: NodeId, address: u64) -> Vec<Candidate> {
+pub(crate) fn candidates(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    (root, address): (NodeId, u64),
+    work: &Work,
+) -> Vec<Candidate> {
     let mut walk = Walk {
         graph,
         facts,
         address,
+        work,
         path: Vec::new(),
         steps: 0,
         found: Vec::new(),
@@ -39,12 +65,19 @@ pub(crate) fn candidates(graph: &Graph<'_>, facts: &Facts, root: NodeId, address
     walk.found
 }
 
-/// The aliases that could lead elsewhere, or have a byte that they are not taken to have, on all ways to an address.
-pub(crate) fn alternatives(graph: &Graph<'_>, facts: &Facts, root: NodeId, address: u64) -> Vec<NodeId> {
+/// The regions that could lead elsewhere, or have a byte that they are not taken to have, or lie where they are not taken
+/// to lie, on all ways to an address.
+pub(crate) fn alternatives(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    (root, address): (NodeId, u64),
+    work: &Work,
+) -> Vec<NodeId> {
     let mut walk = Walk {
         graph,
         facts,
         address,
+        work,
         path: Vec::new(),
         steps: 0,
         found: Vec::new(),
@@ -58,6 +91,7 @@ struct Walk<'g, 'a> {
     graph: &'g Graph<'a>,
     facts: &'g Facts,
     address: u64,
+    work: &'g Work,
     path: Vec<NodeId>,
     steps: usize,
     found: Vec<Candidate>,
@@ -68,7 +102,12 @@ impl Walk<'_, '_> {
     /// Recursion ends at a bound.
     fn visit(&mut self, id: NodeId, base: i128) {
         self.steps += 1;
-        if self.steps > MOST_STEPS || self.path.len() == MOST_DEPTH || self.found.len() == MOST_CANDIDATES {
+        let costs = 1 + self.graph.nodes[id].children.len();
+        if !self.work.spend(costs)
+            || self.steps > MOST_STEPS
+            || self.path.len() == MOST_DEPTH
+            || self.found.len() == MOST_CANDIDATES
+        {
             return;
         }
         let node = &self.graph.nodes[id];
@@ -76,7 +115,7 @@ impl Walk<'_, '_> {
         let start = base + i128::from(node.address);
         let offset = i128::from(self.address) - start;
         let within = |size: u128| (0..size as i128).contains(&offset);
-        if !node.enabled || !fact.seen || !within(node.size) {
+        if !node.enabled || !within(node.size) {
             return;
         }
         let ambiguous = matches!(&node.what, What::Alias { candidates, .. } if candidates.len() > 1);
@@ -95,8 +134,17 @@ impl Walk<'_, '_> {
                 }
             }
             _ => {
-                for child in self.facts.children(self.graph, id) {
-                    self.visit(child, start);
+                let (address, nodes) = (i128::from(self.address), &self.graph.nodes);
+                let is_here = |child: NodeId| {
+                    let start = start + i128::from(nodes[child].address);
+                    (0..nodes[child].size as i128).contains(&(address - start))
+                };
+                for child in self.facts.children_where(self.graph, id, is_here) {
+                    if self.facts.of[child].seen {
+                        self.visit(child, start);
+                    } else if self.graph.nodes[child].enabled {
+                        self.alternatives.push(child);
+                    }
                 }
                 self.found.push(Candidate {
                     path: self.path.clone(),

@@ -18,6 +18,9 @@ pub struct Graph<'a> {
     pub nodes: Vec<Node<'a>>,
     /// The spaces, in the order of the text.
     pub spaces: Vec<Space<'a>>,
+    /// Disabled regions have lines, so nothing lies in one that has none: the tree was printed with `-D`. One of a
+    /// machine without a disabled region looks the same both ways, and counts as printed without.
+    pub is_complete: bool,
 }
 
 /// A region: a place in [`Graph::nodes`].
@@ -49,6 +52,8 @@ pub struct Node<'a> {
     pub children: Vec<NodeId>,
     /// What `-o` said of it, with the space before it; empty without `-o`.
     pub owner: &'a str,
+    /// Whether it is the root of a tree of the text, so that what stands under it lies in it for sure.
+    pub is_root: bool,
 }
 
 /// What a region is, as far as the text tells.
@@ -97,6 +102,12 @@ impl<'a> Graph<'a> {
         let regions = twins::unite(&mut graph, &groups);
         targets::find(&mut graph, &regions);
         graph
+    }
+
+    /// Whether what stands under a region could lie in another one, which is disabled and has no line. A root has
+    /// nothing behind it.
+    pub(crate) fn may_hold_less(&self, node: &Node<'_>) -> bool {
+        !self.is_complete && !node.is_root
     }
 
     /// From the outermost container to the region: the region last. Ends at a bound, as a graph that is not made by

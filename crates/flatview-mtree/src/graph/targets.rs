@@ -43,13 +43,15 @@ pub(super) fn find<'a>(graph: &mut Graph<'a>, regions: &[(&'a str, NodeId)]) {
             .flatten()
             .copied()
             .filter(|&of| of != id)
+            .take(MOST_SORTED)
             .collect();
         if likely.len() > 1 {
-            likely.truncate(MOST_SORTED);
             met.entry(target)
                 .or_default()
                 .sort(graph, &mut shown, id, offset, &mut likely);
             likely.truncate(MOST_CANDIDATES);
+            // There may be as many aliases as regions.
+            likely.shrink_to_fit();
         }
         if let What::Alias { candidates, .. } = &mut graph.nodes[id].what {
             *candidates = likely;

@@ -36,12 +36,14 @@ fn bury(graph: &mut Graph<'_>, home: &[NodeId], regions: &mut [(&str, NodeId)]) 
         left += usize::from(home == id);
     }
     let mut lines: Vec<Option<u32>> = graph.nodes.iter().map(|node| node.line).collect();
+    let mut is_root: Vec<bool> = graph.nodes.iter().map(|node| node.is_root).collect();
     for id in 0..home.len() {
         let mut at = id;
         while home[at] != at {
             at = home[at];
         }
         lines[at] = lines[at].min(lines[id]);
+        is_root[at] |= is_root[id];
     }
     let settle = |id: &mut NodeId| {
         // A home may have found one itself.
@@ -54,6 +56,7 @@ fn bury(graph: &mut Graph<'_>, home: &[NodeId], regions: &mut [(&str, NodeId)]) 
     graph.nodes.retain_mut(|node| {
         let id = id.next().unwrap_or_default();
         node.line = lines[id];
+        node.is_root = is_root[id];
         node.container.as_mut().map(settle);
         node.children.iter_mut().for_each(settle);
         home[id] == id
@@ -96,8 +99,7 @@ impl Likes {
                 .push(group.root);
         }
         for group in groups {
-            let inside = group.root + 1..group.end;
-            for (id, look) in inside.clone().zip(&look[inside]) {
+            for (look, id) in look[group.root..group.end].iter().zip(group.root..).skip(1) {
                 for homes in homes.get_mut(look).into_iter().flatten() {
                     homes.inside.push(id);
                 }
