@@ -17,6 +17,17 @@ pub(crate) fn each(
     live: &LiveArgs,
     given: &[Source],
     json: bool,
+    run: impl FnMut(&Machine<'_>) -> Result<Exit, Error>,
+) -> Result<Exit, Error> {
+    each_of_spaces(live, given, json, None, run)
+}
+
+/// As [`each`], for a command that asks about some spaces only: `memory`, if there is no name.
+pub(crate) fn each_of_spaces(
+    live: &LiveArgs,
+    given: &[Source],
+    json: bool,
+    only: Option<&[String]>,
     mut run: impl FnMut(&Machine<'_>) -> Result<Exit, Error>,
 ) -> Result<Exit, Error> {
     let mut machines = 0;
@@ -27,7 +38,14 @@ pub(crate) fn each(
             output::text(&format!("\n=== {}\n\n", group.name))?;
         }
         let dumps = group.parse()?;
-        let machine = Machine::new(dumps).map_err(|source| group.makes_no_sense(source))?;
+        let machine = match only {
+            None => Machine::new(dumps),
+            Some(names) => Machine::of_spaces(dumps, names),
+        };
+        let machine = machine.map_err(|error| match error {
+            flatview_mtree::Error::NoSpace { .. } => Error::Answer(error),
+            error => group.makes_no_sense(error),
+        })?;
         exit = exit.max(run(&machine)?);
         if group.is_last {
             // The process ends, and taking a large machine apart would take as long as putting it together.

@@ -37,3 +37,25 @@ fn what_is_shown_is_what_the_view_has() {
         }
     }
 }
+
+/// Who asks about one space gets the same answers from less.
+#[test]
+fn a_part_of_a_machine_shows_the_same() {
+    for machine in &Corpus::from_env().unwrap() {
+        let machine = machine.unwrap();
+        let tree = machine.texts.mtree.as_deref().unwrap();
+        let Ok(whole) = Machine::new(parse(tree).unwrap()) else {
+            panic!("{} cannot be rebuilt", machine.name);
+        };
+        for name in ["memory", "I/O"] {
+            let part = Machine::of_spaces(parse(tree).unwrap(), &[name.to_owned()]).unwrap();
+            assert_eq!(part.graph.spaces.len(), 1);
+            let place = whole.space(Some(name)).unwrap();
+            let ranges = |machine: &Machine<'_>, place: usize| -> Vec<String> {
+                let view = machine.built.spaces[place].view();
+                view.iter().map(|range| format!("{range:?}")).collect()
+            };
+            assert_eq!(ranges(&part, 0), ranges(&whole, place), "{} {name}", machine.name);
+        }
+    }
+}

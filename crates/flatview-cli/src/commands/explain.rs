@@ -14,12 +14,13 @@ use crate::cli::{ExplainArgs, LiveArgs};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::input::Source;
-use crate::machines::each;
+use crate::machines::each_of_spaces;
 use crate::output::{self, color};
 
 pub(super) fn run(live: &LiveArgs, arguments: &ExplainArgs) -> Result<Exit, Error> {
     let (ranges, sources) = sort_out(&arguments.arguments)?;
-    each(live, &sources, arguments.json, |machine| {
+    let only = (!arguments.all_spaces).then_some(&arguments.space[..]);
+    each_of_spaces(live, &sources, arguments.json, only, |machine| {
         let mut all = Vec::new();
         let spaces = spaces(machine, arguments)?;
         for &range in &ranges {

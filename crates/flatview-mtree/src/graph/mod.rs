@@ -124,6 +124,58 @@ impl<'a> Graph<'a> {
     }
 }
 
+impl Graph<'_> {
+    /// The place of the space with a name, the first of several; of `memory` without one, or of the first space if none
+    /// has that name.
+    pub fn space(&self, name: Option<&str>) -> Option<usize> {
+        let place = |name: &str| self.spaces.iter().position(|space| space.name == name);
+        match name {
+            Some(name) => place(name),
+            None => place("memory").or((!self.spaces.is_empty()).then_some(0)),
+        }
+    }
+
+    /// Leaves only some of the spaces, by their places, and the regions that they can show.
+    pub fn retain_spaces(&mut self, is_wanted: impl Fn(usize) -> bool) {
+        let mut place = 0..;
+        self.spaces.retain(|_| place.next().is_some_and(&is_wanted));
+        let mut kept = vec![false; self.nodes.len()];
+        let mut next: Vec<NodeId> = self.spaces.iter().map(|space| space.root).collect();
+        while let Some(id) = next.pop() {
+            if std::mem::replace(&mut kept[id], true) {
+                continue;
+            }
+            next.extend(&self.nodes[id].children);
+            if let What::Alias { candidates, .. } = &self.nodes[id].what {
+                next.extend(candidates);
+            }
+        }
+        let mut left = 0;
+        let moved: Vec<NodeId> = kept
+            .iter()
+            .map(|&kept| {
+                left += usize::from(kept);
+                left - usize::from(kept)
+            })
+            .collect();
+        let mut id = 0..;
+        self.nodes.retain_mut(|node| {
+            node.container = node
+                .container
+                .filter(|&around| kept[around])
+                .map(|around| moved[around]);
+            node.children.iter_mut().for_each(|child| *child = moved[*child]);
+            if let What::Alias { candidates, .. } = &mut node.what {
+                candidates.iter_mut().for_each(|target| *target = moved[*target]);
+            }
+            id.next().is_some_and(|id: NodeId| kept[id])
+        });
+        self.spaces
+            .iter_mut()
+            .for_each(|space| space.root = moved[space.root]);
+    }
+}
+
 impl Node<'_> {
     /// Whether it has bytes of its own for sure.
     pub fn is_memory(&self) -> bool {
