@@ -115,11 +115,15 @@ pub(crate) fn each_group(
     let mut group = Group::default();
     for source in input::sources(live, given)? {
         let reader = Reader::new(input::open(&source, live.options())?);
-        for text in reader {
+        for (place, text) in reader.enumerate() {
             let text = text.map_err(|error| input::Error::Read {
                 name: source.to_string(),
                 source: error,
             })?;
+            // A machine without a disabled region prints the same with -D. In one file, it would be there twice.
+            if place == 0 && group.texts.iter().any(|other| other.as_str() == text.as_str()) {
+                continue;
+            }
             if grouping.begins_machine(text.kind()) && !group.texts.is_empty() {
                 run(&group)?;
                 group.texts.clear();

@@ -53,6 +53,18 @@ fn check_says_equal_open_and_different() {
     );
     let (code, said) = check(&[&file(&pc, "mtree.txt"), &file(&open, "mtree-f.txt")]);
     assert_eq!((code, said.starts_with("different: ")), (1, true), "{said}");
+    // Whatever else there is of the machine, even if it says nothing new.
+    let more = [
+        "mtree.txt",
+        "mtree.txt",
+        "mtree-D.txt",
+        "mtree-o.txt",
+        "mtree-fd.txt",
+        "mtree-f.txt",
+    ];
+    let more = more.map(|name| file(&pc, name));
+    let (code, said) = check(&more.each_ref().map(String::as_str));
+    assert_eq!((code, said.matches("equal: ").count()), (0, 1), "{said}");
     // All in one file, as a monitor's log has it.
     let both = ["mtree.txt", "mtree-f.txt"].map(|name| fs::read_to_string(file(&pc, name)).unwrap());
     let log = format!(
