@@ -51,18 +51,7 @@ pub(crate) fn candidates(
     (root, address): (NodeId, u64),
     work: &Work,
 ) -> Vec<Candidate> {
-    let mut walk = Walk {
-        graph,
-        facts,
-        address,
-        work,
-        path: Vec::new(),
-        steps: 0,
-        found: Vec::new(),
-        alternatives: Vec::new(),
-    };
-    walk.visit(root, 0);
-    walk.found
+    Walk::through(graph, facts, (root, address), work).found
 }
 
 /// The regions that could lead elsewhere, or have a byte that they are not taken to have, or lie where they are not taken
@@ -73,18 +62,7 @@ pub(crate) fn alternatives(
     (root, address): (NodeId, u64),
     work: &Work,
 ) -> Vec<NodeId> {
-    let mut walk = Walk {
-        graph,
-        facts,
-        address,
-        work,
-        path: Vec::new(),
-        steps: 0,
-        found: Vec::new(),
-        alternatives: Vec::new(),
-    };
-    walk.visit(root, 0);
-    walk.alternatives
+    Walk::through(graph, facts, (root, address), work).alternatives
 }
 
 struct Walk<'g, 'a> {
@@ -98,7 +76,27 @@ struct Walk<'g, 'a> {
     alternatives: Vec<NodeId>,
 }
 
-impl Walk<'_, '_> {
+impl<'g, 'a> Walk<'g, 'a> {
+    fn through(
+        graph: &'g Graph<'a>,
+        facts: &'g Facts,
+        (root, address): (NodeId, u64),
+        work: &'g Work,
+    ) -> Walk<'g, 'a> {
+        let mut walk = Walk {
+            graph,
+            facts,
+            address,
+            work,
+            path: Vec::new(),
+            steps: 0,
+            found: Vec::new(),
+            alternatives: Vec::new(),
+        };
+        walk.visit(root, 0);
+        walk
+    }
+
     /// Recursion ends at a bound.
     fn visit(&mut self, id: NodeId, base: i128) {
         self.steps += 1;
