@@ -30,12 +30,10 @@ pub(crate) fn each_of_spaces(
     only: Option<&[String]>,
     mut run: impl FnMut(&Machine<'_>) -> Result<Exit, Error>,
 ) -> Result<Exit, Error> {
-    let mut machines = 0;
     let mut exit = Exit::Ok;
     each_group(live, given, |group| {
-        machines += 1;
-        if machines > 1 && !json {
-            output::text(&format!("\n=== {}\n\n", group.name))?;
+        if !json {
+            group.announce()?;
         }
         let dumps = group.parse()?;
         let machine = match only {
@@ -62,11 +60,21 @@ pub(crate) struct Group {
     /// Where they are.
     pub(crate) name: String,
     texts: Vec<DumpText>,
+    /// There was another one before.
+    is_further: bool,
     /// There is no other.
     is_last: bool,
 }
 
 impl Group {
+    /// Prints a heading, unless there was no machine before.
+    pub(crate) fn announce(&self) -> Result<(), Error> {
+        match self.is_further {
+            true => output::text(&format!("\n=== {}\n\n", self.name)),
+            false => Ok(()),
+        }
+    }
+
     /// The dumps, parsed.
     pub(crate) fn parse(&self) -> Result<Vec<Dump<'_>>, Error> {
         let dumps = self.texts.iter().filter_map(|text| text.parse().transpose());
@@ -127,6 +135,7 @@ pub(crate) fn each_group(
             if grouping.begins_machine(text.kind()) && !group.texts.is_empty() {
                 run(&group)?;
                 group.texts.clear();
+                group.is_further = true;
             }
             if group.texts.is_empty() {
                 group.name = format!("{source}, from line {}", text.number());

@@ -6,7 +6,7 @@ use flatview::AddressRange;
 use flatview::explain::Explanation;
 use serde::Serialize;
 
-use crate::check::walk::{Candidate, Work, candidates};
+use crate::check::walk::{Candidate, Work, candidates, open_order};
 use crate::error::Error;
 use crate::graph::{NodeId, What};
 use crate::machine::Machine;
@@ -163,17 +163,8 @@ impl Machine<'_> {
     /// Whether it is only the order of two siblings that puts one region in front of another.
     fn order(&self, front: &Candidate, back: &Candidate) -> Option<Open> {
         let nodes = &self.graph.nodes;
-        let common = front
-            .path
-            .iter()
-            .zip(&back.path)
-            .take_while(|(one, other)| one == other)
-            .count();
-        let (&one, &other) = (front.path.get(common)?, back.path.get(common)?);
-        let is_open = nodes[one].priority == nodes[other].priority
-            && nodes[one].address != nodes[other].address
-            && nodes[one].container == nodes[other].container;
-        is_open.then(|| Open::MightBeBehind {
+        let (_, one, other) = open_order(&self.graph, &front.path, &back.path)?;
+        Some(Open::MightBeBehind {
             region: nodes[one].name.to_owned(),
             other: nodes[other].name.to_owned(),
         })

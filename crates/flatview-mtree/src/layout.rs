@@ -7,8 +7,8 @@ use flatview::{AddressRange, Size};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::facts::Facts;
-use crate::graph::{ALL, Graph, NodeId, What};
+use crate::facts::{Fact, Facts};
+use crate::graph::{ALL, Graph, Node, NodeId, What};
 use crate::rebuild::Rebuilt;
 
 /// All that one address space shows and hides.
@@ -114,6 +114,20 @@ pub enum Kind {
     Io,
 }
 
+impl Kind {
+    pub(crate) fn of(node: &Node<'_>, fact: Fact) -> Kind {
+        match node.what {
+            What::Alias { .. } => Kind::Alias,
+            What::Ram => Kind::Ram,
+            What::Rom => Kind::Rom,
+            What::RamDevice => Kind::RamDevice,
+            What::RomDevice => Kind::RomDevice,
+            What::Io if fact.answers => Kind::Io,
+            What::Io | What::Unprinted => Kind::Container,
+        }
+    }
+}
+
 impl Layout {
     /// The layout of a space: a place in [`Graph::spaces`].
     ///
@@ -138,9 +152,8 @@ impl Layout {
             // What is around the root of the view does not count, not even where it is (rule C33).
             placing = Placing::new(graph, facts, view_root).map_err(too_large)?;
         }
-        let Placing {
-            mut placements, ends, ..
-        } = placing;
+        let mut placements = placing.placements;
+        let ends = ends(&placements);
         let pieces = answers(built, space, &mut placements);
         hide(&pieces, &ends, &mut placements);
         let view = pieces.into_iter().map(|(start, piece)| Seen {
@@ -170,8 +183,18 @@ struct Placing<'g, 'a> {
     graph: &'g Graph<'a>,
     facts: &'g Facts,
     placements: Vec<Placement>,
-    /// For each placement, the place behind the last that is in it.
-    ends: Vec<usize>,
+}
+
+/// For each placement, the place behind the last that is in it.
+pub(crate) fn ends(placements: &[Placement]) -> Vec<usize> {
+    let mut ends: Vec<usize> = (1..=placements.len()).collect();
+    // Children stand behind their parents.
+    for place in (0..ends.len()).rev() {
+        if let Some(parent) = placements[place].parent {
+            ends[parent] = ends[parent].max(ends[place]);
+        }
+    }
+    ends
 }
 
 impl<'g, 'a> Placing<'g, 'a> {
@@ -180,7 +203,6 @@ impl<'g, 'a> Placing<'g, 'a> {
             graph,
             facts,
             placements: Vec::new(),
-            ends: Vec::new(),
         };
         placing.place(root)?;
         Ok(placing)
@@ -223,7 +245,6 @@ impl<'g, 'a> Placing<'g, 'a> {
             invisible += usize::from(!enabled);
             let start = placement.span.start();
             self.placements.push(placement);
-            self.ends.push(place + 1);
             if !goes_on {
                 continue;
             }
@@ -245,12 +266,6 @@ impl<'g, 'a> Placing<'g, 'a> {
                 }
             }
         }
-        // Children stand behind their parents.
-        for place in (0..self.placements.len()).rev() {
-            if let Some(parent) = self.placements[place].parent {
-                self.ends[parent] = self.ends[parent].max(self.ends[place]);
-            }
-        }
         Ok(())
     }
 
@@ -261,15 +276,6 @@ impl<'g, 'a> Placing<'g, 'a> {
         let size = Size::new(fact.size.min(ALL)).unwrap_or(Size::MAX);
         let span = Span::new(base + i128::from(node.address), size);
         let limit = around.map_or(Some(AddressRange::ALL), |around| around.window);
-        let kind = match node.what {
-            What::Alias { .. } => Kind::Alias,
-            What::Ram => Kind::Ram,
-            What::Rom => Kind::Rom,
-            What::RamDevice => Kind::RamDevice,
-            What::RomDevice => Kind::RomDevice,
-            What::Io if fact.answers => Kind::Io,
-            What::Io | What::Unprinted => Kind::Container,
-        };
         // What is shown by an alias, or the root, may lie anywhere.
         let is_there = fact.seen || around.is_none_or(|around| around.kind == Kind::Alias);
         let alias = match node.what {
@@ -283,7 +289,7 @@ impl<'g, 'a> Placing<'g, 'a> {
             parent,
             depth: around.map_or(0, |around| around.depth + 1),
             name: node.name.to_owned(),
-            kind,
+            kind: Kind::of(node, fact),
             priority: node.priority,
             enabled: node.enabled && is_there && around.is_none_or(|around| around.enabled),
             span,

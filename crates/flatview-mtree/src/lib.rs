@@ -83,6 +83,7 @@ pub mod machine;
 pub mod qmp;
 pub mod rebuild;
 mod survey;
+mod sweep;
 #[cfg(test)]
 mod test_dump;
 pub mod text;

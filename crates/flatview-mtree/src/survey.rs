@@ -6,7 +6,7 @@ use flatview::AddressRange;
 
 use crate::error::Error;
 use crate::graph::NodeId;
-use crate::layout::{Kind, Layout};
+use crate::layout::{Kind, Layout, ends};
 use crate::machine::Machine;
 use crate::units::{rank, sort_spaces};
 
@@ -55,7 +55,8 @@ impl Survey {
             let first = layout.spaces.first().cloned().unwrap_or_default();
             (rank(&first), first)
         });
-        survey.ends = survey.layouts.iter().map(ends).collect();
+        let each = survey.layouts.iter().map(|layout| ends(&layout.placements));
+        survey.ends = each.collect();
         Ok(survey)
     }
 
@@ -82,15 +83,4 @@ impl Survey {
         }
         views
     }
-}
-
-fn ends(layout: &Layout) -> Vec<usize> {
-    let mut ends: Vec<usize> = (1..=layout.placements.len()).collect();
-    // Children stand behind their parents.
-    for place in (0..ends.len()).rev() {
-        if let Some(parent) = layout.placements[place].parent {
-            ends[parent] = ends[parent].max(ends[place]);
-        }
-    }
-    ends
 }

@@ -11,14 +11,12 @@ use crate::output;
 
 pub(super) fn run(live: &LiveArgs, arguments: &CheckArgs) -> Result<Exit, Error> {
     let mut exit = Exit::Ok;
-    let mut machines = 0;
     each_group(live, &arguments.sources, |group| {
         let dumps = group.parse()?;
         let (tree, flat) = combine(dumps);
         let tree = tree.ok_or_else(|| group.makes_no_sense(flatview_mtree::Error::NoTree))?;
         let flat = flat.ok_or_else(|| group.makes_no_sense(flatview_mtree::Error::NoFlat))?;
         let report = check(&tree, &flat).map_err(|error| group.makes_no_sense(error.into()))?;
-        machines += 1;
         exit = exit.max(match report.verdict {
             Verdict::Equal => Exit::Ok,
             Verdict::Open => Exit::Open,
@@ -27,9 +25,7 @@ pub(super) fn run(live: &LiveArgs, arguments: &CheckArgs) -> Result<Exit, Error>
         if arguments.json {
             return output::json(&report);
         }
-        if machines > 1 {
-            output::text(&format!("\n=== {}\n\n", group.name))?;
-        }
+        group.announce()?;
         output::text(&report.to_string())
     })?;
     Ok(exit)

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::graph::{Graph, NodeId, What};
 use crate::rebuild::Rebuilt;
+use crate::sweep::sweep;
 use crate::text::{FlatDump, RangeLine, SpaceLine, View};
 
 /// A space as it is printed and, if there is one, as it is rendered.
@@ -54,12 +55,9 @@ pub(crate) fn rendered<'a>(graph: &Graph<'a>, built: &Rebuilt, space: usize) -> 
     let view = built.spaces[space].view();
     let ranges = view.iter().filter_map(|range| {
         let node = &graph.nodes[built.node(range.region())?];
-        let type_name = match node.what {
-            _ if range.is_readonly() => "rom",
-            What::Ram | What::Rom => "ram",
-            What::RamDevice => "ramd",
-            What::RomDevice => "romd",
-            What::Io | What::Alias { .. } | What::Unprinted => "i/o",
+        let type_name = match range.is_readonly() {
+            true => "rom",
+            false => node.what.type_name(),
         };
         let line = FlatLine {
             start: range.start(),
@@ -79,6 +77,11 @@ pub(crate) fn rendered<'a>(graph: &Graph<'a>, built: &Rebuilt, space: usize) -> 
 /// The physical root of a rendered view.
 pub(super) fn root(built: &Rebuilt, space: usize) -> Option<NodeId> {
     built.node(built.spaces[space].view().root()?)
+}
+
+/// The name of the root of a view, as it is printed.
+pub(super) fn root_name<'a>(graph: &Graph<'a>, root: Option<NodeId>) -> &'a str {
+    root.map_or("(none)", |root| graph.nodes[root].name)
 }
 
 /// Finds the space for each printed one: of those of the same name with a root of the same name the one that looks
@@ -192,7 +195,7 @@ fn most_alike<'a>(
             let mine = views
                 .entry(graph.spaces[space].root)
                 .or_insert_with(|| rendered(graph, built, space));
-            let root_name = root(built, space).map_or("(none)", |root| graph.nodes[root].name);
+            let root_name = root_name(graph, root(built, space));
             (likeness(mine, view, root_name), std::cmp::Reverse(space), place)
         });
     let ((is_equal, ..), _, place) = scored.max()?;
@@ -224,44 +227,26 @@ pub(super) fn mismatches<'d, 'a>(
     printed: &'d [RangeLine<'a>],
     rendered: &[Rendered<'a>],
 ) -> Vec<Mismatch<'d, 'a>> {
+    let bounds = (
+        |range: &RangeLine<'a>| (range.line.start, range.line.last),
+        |range: &Rendered<'a>| (range.line.start, range.line.last),
+    );
     let mut mismatches = Vec::new();
-    let mut printed = printed.iter().peekable();
-    let mut rendered = rendered.iter().peekable();
-    let mut at = 0;
-    loop {
-        while printed.next_if(|range| range.line.last < at).is_some() {}
-        while rendered.next_if(|range| range.line.last < at).is_some() {}
-        let one = printed.peek().copied();
-        let other = rendered.peek().copied();
-        let here = |line: &FlatLine<'_>| line.start <= at;
-        let until = |line: &FlatLine<'_>| {
-            if line.start <= at {
-                line.last
-            } else {
-                line.start - 1
-            }
-        };
-        let last = one.map_or(u64::MAX, |range| until(&range.line));
-        let last = last.min(other.map_or(u64::MAX, |range| until(&range.line)));
-        let one = one.filter(|range| here(&range.line));
-        let other = other.filter(|range| here(&range.line));
-        let same = match (one, other) {
+    sweep(printed, rendered, bounds, |range, printed, rendered| {
+        let same = match (printed, rendered) {
             (None, None) => true,
-            (Some(one), Some(other)) => same(one, other),
+            (Some(printed), Some(rendered)) => same(printed, rendered),
             _ => false,
         };
         if !same {
-            mismatches.extend(AddressRange::from_bounds(at, last).map(|range| Mismatch {
+            mismatches.push(Mismatch {
                 range,
-                printed: one,
-                rendered: other.copied(),
-            }));
+                printed,
+                rendered: rendered.copied(),
+            });
         }
-        match last.checked_add(1) {
-            Some(next) => at = next,
-            None => return mismatches,
-        }
-    }
+    });
+    mismatches
 }
 
 /// Whether the same region is seen in the same way. Ranges may be of any length.

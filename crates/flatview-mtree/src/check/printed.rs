@@ -18,16 +18,9 @@ pub(super) fn is(graph: &Graph<'_>, way: &Candidate, printed: &RangeLine<'_>, ad
 /// Whether a range may be one of a region, wherever it is seen.
 pub(super) fn is_line_of(node: &Node<'_>, printed: &RangeLine<'_>) -> bool {
     let line = &printed.line;
-    let type_name = match node.what {
-        What::Rom => "rom",
-        What::Ram => "ram",
-        What::RamDevice => "ramd",
-        What::RomDevice => "romd",
-        What::Io | What::Alias { .. } | What::Unprinted => "i/o",
-    };
     line.name == node.name
         && line.priority == node.priority
-        && (line.type_name == type_name || line.type_name == "rom")
+        && (line.type_name == node.what.type_name() || line.type_name == "rom")
         && (printed.owner.is_empty() || node.owner.is_empty() || printed.owner == node.owner)
 }
 
@@ -62,16 +55,6 @@ pub(super) fn accesses(
             changes.collect()
         }
     }
-}
-
-/// Whether the text leaves open which of two siblings is in front.
-pub(super) fn may_swap(graph: &Graph<'_>, container: NodeId, one: NodeId, other: NodeId) -> bool {
-    let (one, other) = (&graph.nodes[one], &graph.nodes[other]);
-    one.container == Some(container)
-        && other.container == Some(container)
-        && one.priority == other.priority
-        // At one address they are printed in their order.
-        && one.address != other.address
 }
 
 /// Whether a region could lie in a disabled one without a line, behind the one that it seems to lie in.

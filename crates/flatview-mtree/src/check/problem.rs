@@ -1,6 +1,6 @@
 //! What [`search`](super::search) has to explain.
 
-use super::compare::{pairs, root};
+use super::compare::{pairs, root, root_name};
 use super::round::{Differing, Round};
 use crate::graph::{Graph, NodeId};
 use crate::rebuild::Rebuilt;
@@ -42,7 +42,7 @@ pub(super) fn problems<'d, 'a>(
         };
         let space_root = graph.spaces[space].root;
         let from = root(built, space);
-        if round.root_name(from) != pair.view.root {
+        if root_name(graph, from) != pair.view.root {
             let printed = pair.view.root;
             problems.push(Problem::Root { space_root, printed });
             continue;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::compare::{Mismatch, Pair, Shown, cuts, mismatches, pairs, rendered, root};
+use super::compare::{Mismatch, Pair, Shown, cuts, mismatches, pairs, rendered, root, root_name};
 use super::report::Difference;
 use super::solve::Solver;
 use crate::graph::{Graph, NodeId};
@@ -34,10 +34,6 @@ impl<'r, 'a> Round<'r, 'a> {
         }
     }
 
-    pub(super) fn root_name(&self, root: Option<NodeId>) -> &'a str {
-        root.map_or("(none)", |root| self.graph.nodes[root].name)
-    }
-
     pub(super) fn differing<'d>(&mut self, pair: &Pair<'d, 'a>, space: usize) -> Differing<'d, 'a> {
         let key = root(self.built, space).map(|root| (std::ptr::from_ref(pair.view), root));
         if key.is_some_and(|key| self.equal.contains(&key)) {
@@ -61,7 +57,7 @@ impl<'r, 'a> Round<'r, 'a> {
             return false;
         };
         let from = root(self.built, space);
-        if self.root_name(from) != pair.view.root {
+        if root_name(self.graph, from) != pair.view.root {
             return solver.explain_root(self.graph.spaces[space].root, pair.view.root);
         }
         let Some(from) = from else {
@@ -94,7 +90,7 @@ pub(super) fn differences(graph: &Graph<'_>, built: &Rebuilt, flat: &FlatDump<'_
             continue;
         };
         without_view[space] = false;
-        let root = round.root_name(root(built, space));
+        let root = root_name(graph, root(built, space));
         if root != pair.view.root {
             differences.push(Difference::Root {
                 space: space_name.clone(),

@@ -15,7 +15,7 @@ use super::circles::circles;
 use super::printed;
 use super::problem::{Problem, problems};
 use super::roots::roots;
-use super::walk::{Candidate, Work, alternatives, candidates};
+use super::walk::{Candidate, Work, alternatives, candidates, open_order};
 use crate::facts::Facts;
 use crate::graph::{Graph, NodeId, What};
 use crate::rebuild::Rebuilt;
@@ -269,18 +269,7 @@ impl<'a> Search<'_, 'a> {
     fn silencers(&self, facts: &Facts, front: &Candidate, keep: &[NodeId]) -> Changes {
         let graph = self.graph;
         let mut changes = Vec::new();
-        let common = front
-            .path
-            .iter()
-            .zip(keep)
-            .take_while(|(one, other)| one == other);
-        let common = common.count();
-        if let (Some(&container), Some(&back), Some(&first)) = (
-            front.path.get(common.wrapping_sub(1)),
-            front.path.get(common),
-            keep.get(common),
-        ) && printed::may_swap(graph, container, back, first)
-        {
+        if let Some((container, back, first)) = open_order(graph, &front.path, keep) {
             changes.push(Change::Order {
                 container,
                 front: first,

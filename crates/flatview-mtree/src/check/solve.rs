@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::change::{Answers, Change};
 use super::compare::Mismatch;
 use super::printed;
-use super::walk::{Candidate, Work, alternatives, candidates};
+use super::walk::{Candidate, Work, alternatives, candidates, open_order};
 use crate::facts::Facts;
 use crate::graph::{Graph, NodeId, What};
 use crate::text::RangeLine;
@@ -215,17 +215,7 @@ impl<'g, 'a> Solver<'g, 'a> {
         let node = front.node();
         let is_io = self.graph.nodes[node].what == What::Io;
         let silent = || self.possible(Change::Answers(node, false)).filter(|_| is_io);
-        let common = front
-            .path
-            .iter()
-            .zip(keep)
-            .take_while(|(one, other)| one == other)
-            .count();
-        if let (Some(&container), Some(&back), Some(&first)) = (
-            front.path.get(common.wrapping_sub(1)),
-            front.path.get(common),
-            keep.get(common),
-        ) && printed::may_swap(self.graph, container, back, first)
+        if let Some((container, back, first)) = open_order(self.graph, &front.path, keep)
             && let Some(change) = self.possible(Change::Order {
                 container,
                 front: first,

@@ -154,3 +154,22 @@ impl<'g, 'a> Walk<'g, 'a> {
         self.path.pop();
     }
 }
+
+/// Where two ways part in a container: that, and the sibling on each, if the text leaves open which is in front.
+pub(crate) fn open_order(
+    graph: &Graph<'_>,
+    one: &[NodeId],
+    other: &[NodeId],
+) -> Option<(NodeId, NodeId, NodeId)> {
+    let common = one.iter().zip(other).take_while(|(one, other)| one == other);
+    let common = common.count();
+    let &container = one.get(common.checked_sub(1)?)?;
+    let (&one, &other) = (one.get(common)?, other.get(common)?);
+    let (left, right) = (&graph.nodes[one], &graph.nodes[other]);
+    let is_open = left.container == Some(container)
+        && right.container == Some(container)
+        && left.priority == right.priority
+        // At one address they are printed in their order.
+        && left.address != right.address;
+    is_open.then_some((container, one, other))
+}

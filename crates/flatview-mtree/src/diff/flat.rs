@@ -7,6 +7,7 @@ use flatview::AddressRange;
 use super::{Answer, FlatChange, FlatChanges};
 use crate::check::compare::rendered;
 use crate::machine::Machine;
+use crate::sweep::sweep;
 use crate::units::{rank, sort_spaces};
 
 /// A range of a view, printed or rendered.
@@ -244,38 +245,22 @@ fn pair_likely<'a>(
 
 /// Where two views differ, in runs that are as long as they can be.
 fn compare(one: &[Piece<'_>], other: &[Piece<'_>]) -> Vec<FlatChange> {
+    let bounds = |piece: &Piece<'_>| (piece.start, piece.last);
     let mut changes: Vec<FlatChange> = Vec::new();
-    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-    let mut at = 0;
-    loop {
-        while one.next_if(|piece| piece.last < at).is_some() {}
-        while other.next_if(|piece| piece.last < at).is_some() {}
-        let (was, is) = (one.peek().copied(), other.peek().copied());
-        let until = |piece: Option<&Piece<'_>>| match piece {
-            None => u64::MAX,
-            Some(piece) if piece.start <= at => piece.last,
-            Some(piece) => piece.start - 1,
+    sweep(one, other, (bounds, bounds), |range, was, is| {
+        if was.map(Piece::key) == is.map(Piece::key) {
+            return;
+        }
+        let change = FlatChange {
+            range,
+            before: was.map(|piece| piece.answer(range.start())),
+            after: is.map(|piece| piece.answer(range.start())),
         };
-        let last = until(was).min(until(is));
-        let was = was.filter(|piece| piece.start <= at);
-        let is = is.filter(|piece| piece.start <= at);
-        if was.map(Piece::key) != is.map(Piece::key)
-            && let Some(range) = AddressRange::from_bounds(at, last)
-        {
-            let change = FlatChange {
-                range,
-                before: was.map(|piece| piece.answer(at)),
-                after: is.map(|piece| piece.answer(at)),
-            };
-            if !changes.last_mut().is_some_and(|before| before.join(&change)) {
-                changes.push(change);
-            }
+        if !changes.last_mut().is_some_and(|before| before.join(&change)) {
+            changes.push(change);
         }
-        match last.checked_add(1) {
-            Some(next) => at = next,
-            None => return changes,
-        }
-    }
+    });
+    changes
 }
 
 impl<'a> Piece<'a> {

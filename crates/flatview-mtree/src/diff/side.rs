@@ -93,13 +93,9 @@ impl<'m, 'a> Side<'m, 'a> {
 /// What sort of line a region has.
 pub(super) fn tag(node: &Node<'_>) -> &'static str {
     match node.what {
-        What::Ram => "ram",
-        What::Rom => "rom",
-        What::RamDevice => "ramd",
-        What::RomDevice => "romd",
-        What::Io => "i/o",
         What::Alias { .. } => "alias",
         What::Unprinted => "",
+        _ => node.what.type_name(),
     }
 }
 

@@ -18,7 +18,7 @@ pub use nowhere::{Nowhere, Why};
 pub use pattern::Pattern;
 
 use crate::error::Error;
-use crate::facts::{Fact, Facts};
+use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId, What};
 use crate::layout::{Hidden, Kind, Layout};
 use crate::machine::Machine;
@@ -189,7 +189,7 @@ fn named(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Found {
     let node = &graph.nodes[id];
     Found {
         name: node.name.to_owned(),
-        kind: kind(node, facts.of[id]),
+        kind: Kind::of(node, facts.of[id]),
         size: facts.of[id].size,
         line: node.line,
         owner: (!node.owner.is_empty()).then(|| node.owner.trim_start().to_owned()),
@@ -197,19 +197,6 @@ fn named(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Found {
         places: Vec::new(),
         nowhere: None,
         node: id,
-    }
-}
-
-/// As a layout has it.
-pub(crate) fn kind(node: &Node<'_>, fact: Fact) -> Kind {
-    match node.what {
-        What::Alias { .. } => Kind::Alias,
-        What::Ram => Kind::Ram,
-        What::Rom => Kind::Rom,
-        What::RamDevice => Kind::RamDevice,
-        What::RomDevice => Kind::RomDevice,
-        What::Io if fact.answers => Kind::Io,
-        What::Io | What::Unprinted => Kind::Container,
     }
 }
 

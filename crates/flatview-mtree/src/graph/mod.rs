@@ -83,6 +83,19 @@ pub enum What<'a> {
     Unprinted,
 }
 
+impl What<'_> {
+    /// Its type, as `info mtree` prints it; of an alias, that depends on what it leads to.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            What::Ram => "ram",
+            What::Rom => "rom",
+            What::RamDevice => "ramd",
+            What::RomDevice => "romd",
+            What::Io | What::Alias { .. } | What::Unprinted => "i/o",
+        }
+    }
+}
+
 /// An address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space<'a> {
