@@ -1,0 +1,2 @@
+//! An x86 CPU in software.
+#![forbid(unsafe_code)]
