@@ -1,6 +1,10 @@
 //! A PC of QEMU's kind (`-machine pc`: i440FX and PIIX3), whose memory map is a [`flatview`] tree.
 #![forbid(unsafe_code)]
 
+pub mod chipset;
 pub mod device;
 pub mod irq;
+pub mod pci;
+pub mod request;
 pub mod timer;
+pub mod trace;
