@@ -258,7 +258,7 @@ fn the_acpi_timer_counts_and_its_highest_bit_interrupts() {
     assert_eq!(power.read::<u32>(0xb008), 1 << 23);
     power.write(0xb000, 1_u16);
     assert_eq!((power.read::<u16>(0xb000), power.lines.high()), (0, vec![]));
-    assert_eq!(power.timers.deadline(), Some(4_686_968_876), "2^24 ticks");
+    assert_eq!(power.timers.deadline(), Some(4_686_968_875), "2^24 ticks");
 }
 
 #[test]
