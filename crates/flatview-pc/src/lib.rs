@@ -4,6 +4,7 @@
 pub mod chipset;
 pub mod device;
 pub mod irq;
+pub mod layout;
 pub mod pci;
 pub mod request;
 pub mod timer;

@@ -9,6 +9,7 @@ use flatview::{
 };
 
 use crate::device::lock;
+use crate::layout::RamLayout;
 
 /// What a PAM window does: the two low bits of its nibble in the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +124,12 @@ impl WriteOnly {
     /// The RAM behind the byte at `offset`: of the machine's only block, or of the first node's.
     fn block(&self, offset: u64) -> Option<(RamBlock, u64)> {
         let at = self.start.checked_add(offset)?;
-        if let Some(block) = self.writes.ram_block() {
-            return Some((block.clone(), at));
-        }
-        self.writes.subregions().ok()?.into_iter().find_map(|node| {
-            let (from, block) = (node.state().ok()?.address, node.ram_block()?);
-            let inside = at.checked_sub(from)?;
-            (inside < block.max_size()).then(|| (block.clone(), inside))
-        })
+        RamLayout::blocks(&self.writes)
+            .into_iter()
+            .find_map(|(start, block)| {
+                let inside = at.checked_sub(start)?;
+                (inside < block.max_size()).then_some((block, inside))
+            })
     }
 }
 
