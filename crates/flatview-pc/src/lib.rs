@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod chipset;
+pub mod demo;
 pub mod device;
 pub mod irq;
 pub mod layout;
+pub mod machine;
 pub mod pci;
 pub mod request;
 pub mod timer;
