@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flatview_accel::{AccelError, Control, Exit, Vcpu, VcpuState};
+use flatview_accel::{AccelError, Control, Exit, Signals, Vcpu, VcpuState};
 
 use crate::device::Reset;
 use crate::request::{Request, Requests};
@@ -163,7 +163,7 @@ impl Machine {
     /// those who press a button.
     fn is_dead(&mut self) -> Result<bool, AccelError> {
         const IF: u64 = 1 << 9;
-        Ok(self.vcpu.state()?.regs.rflags & IF == 0 && self.control.signals().is_empty())
+        Ok(self.vcpu.state()?.regs.rflags & IF == 0 && (self.control.signals() - Signals::A20M).is_empty())
     }
 }
 

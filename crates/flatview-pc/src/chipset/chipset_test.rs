@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use flatview::{AddressSpace, Endianness, MemTxAttrs, Memory, RamBlock, Region, Size};
+use flatview::{AddressRange, AddressSpace, Endianness, MemTxAttrs, Memory, RamBlock, Region, Size};
 use flatview_accel::{Clock, Control, Signals};
 
 use super::*;
@@ -11,7 +11,7 @@ use crate::irq::{InterruptSink, IrqLine};
 use crate::pci::{PciFunction, PciSpaces};
 use crate::request::{Request, Requests};
 use crate::timer::TimerQueue;
-use crate::trace::{Causes, MapTrace};
+use crate::trace::{Causes, MapTrace, Shown};
 
 const ATTRS: MemTxAttrs = MemTxAttrs::UNSPECIFIED;
 
@@ -139,9 +139,13 @@ fn the_trace_says_which_register_write_changed_what() {
         change.cause.as_deref(),
         Some("PCI 00:00.0 i440FX writes PAM (0x59): 0x30")
     );
-    assert!(
-        change.new.iter().any(|line| line.range.start() <= 0xf_0000
-            && line.what.as_ref().is_some_and(|(name, _)| name == "pc.ram"))
+    let steps = change.steps();
+    let [step] = &steps[..] else { panic!("{steps:#x?}") };
+    assert_eq!(step.range, AddressRange::new(0xf_0000, 0x1_0000_u64).unwrap());
+    let name = |shown: &Option<Shown>| shown.as_ref().map(|shown| shown.name.clone());
+    assert_eq!(
+        (name(&step.before), name(&step.after)),
+        (Some("rom".into()), Some("pc.ram".into()))
     );
 }
 

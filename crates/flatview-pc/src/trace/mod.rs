@@ -3,6 +3,8 @@
 //! A [`MapTrace`] listens to one address space and hears what appears and disappears. *Why* it does, it cannot hear:
 //! that is known where the map is changed, in the chipset or a BAR, which says so to [`Causes`].
 
+mod steps;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use flatview::{AddressRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection};
 
 use crate::device::lock;
+
+pub use steps::{Shown, Step};
 
 /// Why the memory map changes: the register write that is being carried out.
 #[derive(Debug, Default)]
@@ -36,15 +40,13 @@ impl Causes {
     }
 }
 
-/// A range of addresses that shows something else than before.
+/// A range of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapLine {
     /// The addresses.
     pub range: AddressRange,
-    /// What answers there: a region's name and the byte of it at the first address; or nothing.
-    pub what: Option<(String, u64)>,
-    /// Whether it cannot be written.
-    pub readonly: bool,
+    /// What answers there.
+    pub shown: Shown,
 }
 
 /// One change of the memory map.
@@ -97,8 +99,12 @@ impl MapTrace {
 fn line(section: &MemoryRegionSection<'_>) -> MapLine {
     MapLine {
         range: section.range().range(),
-        what: Some((section.region().name().to_owned(), section.offset_in_region())),
-        readonly: section.is_readonly(),
+        shown: Shown {
+            name: section.region().name().to_owned(),
+            offset: section.offset_in_region(),
+            readonly: section.is_readonly(),
+            ram: section.region().ram_block().is_some(),
+        },
     }
 }
 
