@@ -1,0 +1,1 @@
+//! Where the firmware comes from.
