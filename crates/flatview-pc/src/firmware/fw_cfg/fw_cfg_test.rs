@@ -41,8 +41,8 @@ fn machine() -> Machine {
             tx.add_subregion(&system, 0, &ram)?;
             tx.add_subregion(&system, ITSELF, &mirror)?;
             tx.add_subregion(&system, ROM, &rom)?;
-            tx.add_subregion(&ports, FwCfg::CONTROL_PORT, &regions.control)?;
-            tx.add_subregion(&ports, FwCfg::DMA_PORT, &regions.dma)
+            tx.add_subregion(&ports, FwCfg::CONTROL_PORT.into(), &regions.control)?;
+            tx.add_subregion(&ports, FwCfg::DMA_PORT.into(), &regions.dma)
         })
         .unwrap();
     Machine {
@@ -75,8 +75,10 @@ impl Machine {
 
     fn begin_dma(&self, descriptor: u64) {
         let bytes = descriptor.to_be_bytes();
-        self.io.write(FwCfg::DMA_PORT, &bytes[..4], ATTRS).unwrap();
-        self.io.write(FwCfg::DMA_PORT + 4, &bytes[4..], ATTRS).unwrap();
+        self.io.write(FwCfg::DMA_PORT.into(), &bytes[..4], ATTRS).unwrap();
+        self.io
+            .write(u64::from(FwCfg::DMA_PORT) + 4, &bytes[4..], ATTRS)
+            .unwrap();
     }
 
     fn memory(&self, address: u64, len: usize) -> Vec<u8> {

@@ -59,9 +59,9 @@ pub struct FwCfgRegions {
 
 impl FwCfg {
     /// Where [`FwCfgRegions::control`] is in a PC.
-    pub const CONTROL_PORT: u64 = 0x510;
+    pub const CONTROL_PORT: u16 = 0x510;
     /// Where [`FwCfgRegions::dma`] is in a PC.
-    pub const DMA_PORT: u64 = 0x514;
+    pub const DMA_PORT: u16 = 0x514;
 
     /// A device with the signature, the id and no files, whose DMA goes to `memory`.
     pub fn new(memory: AddressSpace) -> Arc<FwCfg> {
