@@ -5,8 +5,10 @@
 //! ([`IrqLine`](crate::irq::IrqLine)), the guest's time ([`TimerQueue`](crate::timer::TimerQueue)), and nothing of
 //! the board.
 
+mod pit;
 mod regions;
 
+pub use pit::{PIT_FREQUENCY, Pit};
 pub use regions::DeviceRegion;
 pub(crate) use regions::{ByteDevice, Bytes};
 

@@ -224,6 +224,10 @@ impl Chip {
         }
     }
 
+    fn make_last(&mut self, pin: u8) {
+        self.top = (pin + 1) & 7;
+    }
+
     /// How far from the highest priority: 0 to 7.
     fn rank(&self, pin: u8) -> u8 {
         pin.wrapping_sub(self.top) & 7
@@ -259,7 +263,7 @@ impl Chip {
         if !self.auto_eoi {
             self.in_service |= bit;
         } else if self.rotates_at_auto_eoi {
-            self.top = pin + 1 & 7;
+            self.make_last(pin);
         }
         Some(pin)
     }
@@ -342,16 +346,16 @@ impl Chip {
                 if let Some(pin) = self.first(ends) {
                     self.in_service &= !(1 << pin);
                     if value & 0x80 != 0 {
-                        self.top = pin + 1 & 7;
+                        self.make_last(pin);
                     }
                 }
             }
             0b011 => self.in_service &= !(1 << pin),
             0b111 => {
                 self.in_service &= !(1 << pin);
-                self.top = pin + 1 & 7;
+                self.make_last(pin);
             }
-            0b110 => self.top = pin + 1 & 7,
+            0b110 => self.make_last(pin),
             _ => {}
         }
     }
