@@ -5,12 +5,18 @@
 //! ([`IrqLine`](crate::irq::IrqLine)), the guest's time ([`TimerQueue`](crate::timer::TimerQueue)), and nothing of
 //! the board.
 
+mod debugcon;
 mod pit;
+mod port92;
 mod regions;
+mod serial;
 
+pub use debugcon::Debugcon;
 pub use pit::{PIT_FREQUENCY, Pit};
+pub use port92::Port92;
 pub use regions::DeviceRegion;
 pub(crate) use regions::{ByteDevice, Bytes};
+pub use serial::Serial;
 
 /// The shortest time between two interrupts of a timer, in nanoseconds. A guest may program shorter periods; it finds
 /// the count right whenever it looks, but a vCPU that came out for each would do nothing else. (KVM does the same with
