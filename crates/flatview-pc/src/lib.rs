@@ -4,6 +4,7 @@
 pub mod chipset;
 pub mod demo;
 pub mod device;
+pub mod devices;
 pub mod firmware;
 pub mod irq;
 pub mod layout;
