@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod devices;
 pub mod irq;
 pub mod timer;

@@ -1,0 +1,4 @@
+//! The devices of the PC, and what is behind them.
+
+pub mod block;
+pub mod ide;
