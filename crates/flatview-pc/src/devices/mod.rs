@@ -1,11 +1,13 @@
-//! The small chips of a PC, those without interrupts included.
+//! The devices of the PC, and what is behind them.
 //!
 //! A device is a state in a [`Mutex`](std::sync::Mutex), made by its `new`. Its `regions` say what of it is to be
 //! mapped, and where QEMU's `pc` has it: a [`DeviceRegion`] each. Devices know wires
 //! ([`IrqLine`](crate::irq::IrqLine)), the guest's time ([`TimerQueue`](crate::timer::TimerQueue)), and nothing of
 //! the board.
 
+pub mod block;
 mod debugcon;
+pub mod ide;
 mod pit;
 mod port92;
 mod regions;
