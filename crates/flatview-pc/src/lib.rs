@@ -1,6 +1,7 @@
 //! A PC of QEMU's kind (`-machine pc`: i440FX and PIIX3), whose memory map is a [`flatview`] tree.
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod chipset;
 pub mod demo;
 pub mod device;

@@ -16,7 +16,10 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("table(50434146)=", "table(50434146)=* (via rsdt)"),
     ("ACPI: parse DSDT at ", "ACPI: parse DSDT at * (len *)"),
     ("Returned ", "Returned * bytes of ZoneHigh"),
-    ("drive 0x", "drive * PCHS=2/16/63 translation=none LCHS=2/16/63 s=2048"),
+    (
+        "drive 0x",
+        "drive * PCHS=2/16/63 translation=none LCHS=2/16/63 s=2048",
+    ),
     ("Space available for UMB: ", "Space available for UMB: *"),
     ("VGA stack allocated at ", "VGA stack allocated at *"),
 ];
@@ -42,11 +45,21 @@ fn same_as_qemu(name: &str, megabytes: u64) {
     let mut image = vec![0; 1 << 20];
     image[..2].copy_from_slice(&[0xfa, 0xf4]); // cli; hlt
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
-    let Some(mut guest) = Guest::seabios(megabytes, vec![disk(image)]) else { return };
-    let end = guest.run_until(100, "boot", |guest| guest.debugcon.get().contains("Booting from 0000:7c00\n"));
+    let Some(mut guest) = Guest::seabios(megabytes, vec![disk(image)]) else {
+        return;
+    };
+    let end = guest.run_until(100, "boot", |guest| {
+        guest.debugcon.get().contains("Booting from 0000:7c00\n")
+    });
     assert_eq!(end, None, "{}", guest.debugcon.get());
-    let path = format!("{}/tests/golden/qemu10-seabios-{name}.log", env!("CARGO_MANIFEST_DIR"));
-    let (ours, qemus) = (lines(&guest.debugcon.get()), lines(&fs::read_to_string(path).unwrap()));
+    let path = format!(
+        "{}/tests/golden/qemu10-seabios-{name}.log",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let (ours, qemus) = (
+        lines(&guest.debugcon.get()),
+        lines(&fs::read_to_string(path).unwrap()),
+    );
     let differ = ours.iter().zip(&qemus).position(|(ours, qemus)| ours != qemus);
     assert!(
         differ.is_none() && ours.len() == qemus.len(),
@@ -55,7 +68,11 @@ fn same_as_qemu(name: &str, megabytes: u64) {
         qemus.join("\n")
     );
     // Below: that the normalization hides nothing that is asked for.
-    for asked in ["qemu/e820: addr", "PCI: map device bdf=00:02.0  bar 0, addr fd000000", "e820 map has"] {
+    for asked in [
+        "qemu/e820: addr",
+        "PCI: map device bdf=00:02.0  bar 0, addr fd000000",
+        "e820 map has",
+    ] {
         assert!(ours.iter().any(|line| line.starts_with(asked)), "{asked}");
     }
 }
@@ -89,10 +106,17 @@ fn with_8_gib() {
 /// shows it (`info mtree -f`).
 #[test]
 fn the_memory_map_after_boot_is_qemus() {
-    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else { return };
-    let end = guest.run_until(100, "boot", |guest| guest.debugcon.get().contains("Booting from 0000:7c00\n"));
+    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else {
+        return;
+    };
+    let end = guest.run_until(100, "boot", |guest| {
+        guest.debugcon.get().contains("Booting from 0000:7c00\n")
+    });
     assert_eq!(end, None);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qemu10-seabios-64m.mtree-f.txt");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/qemu10-seabios-64m.mtree-f.txt"
+    );
     let qemus = fs::read_to_string(path).unwrap();
     let ours = guest.pc.memory_space().mtree_flat().unwrap().to_string();
     assert_eq!(view(&ours), view(&qemus));
@@ -107,7 +131,11 @@ fn view(text: &str) -> Vec<String> {
     let mut view: Vec<String> = Vec::new();
     for line in ranges {
         let (range, name) = (line.split(' ').next().unwrap(), line.split("): ").nth(1).unwrap());
-        let kind = line.split(", ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+        let kind = line
+            .split(", ")
+            .nth(1)
+            .and_then(|rest| rest.split(')').next())
+            .unwrap();
         let name = name.split(" @").next().unwrap();
         let first = u64::from_str_radix(&range[..16], 16).unwrap();
         if name == "hpet" || name.starts_with("kvmvapic") {

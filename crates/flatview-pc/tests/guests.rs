@@ -9,7 +9,9 @@ use support::{Guest, disk, grub_disk};
 /// The boot sector of the demonstration prints what INT 15h, AX=E820h says, and switches off by ACPI.
 #[test]
 fn the_demonstration_prints_the_memory_map_and_switches_off() {
-    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else { return };
+    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else {
+        return;
+    };
     let end = guest.run_until(60, "power-off", |_| false);
     assert_eq!(end, Some(End::PowerOff), "{}", guest.debugcon.get());
     let map = "The BIOS says that the memory is:
@@ -25,7 +27,10 @@ Good bye.
     assert_eq!(guest.serial.get().replace('\r', ""), map);
     let screen = guest.pc.screen().to_string();
     assert!(screen.contains("Booting from Hard Disk"), "{screen}");
-    assert!(screen.contains("00000000fffc0000-00000000ffffffff reserved"), "{screen}");
+    assert!(
+        screen.contains("00000000fffc0000-00000000ffffffff reserved"),
+        "{screen}"
+    );
 }
 
 /// `-m 128M`, GRUB 2.06 from a disk: real mode and protected mode in turn, BIOS disk reads, E820, ports.
@@ -39,8 +44,12 @@ inl 0xcfc
 echo GRUB-DONE
 halt
 ";
-    let Some(image) = grub_disk(script, &["lsmmap", "iorw", "halt"], &[]) else { return };
-    let Some(mut guest) = Guest::seabios(128, vec![disk(image)]) else { return };
+    let Some(image) = grub_disk(script, &["lsmmap", "iorw", "halt"], &[]) else {
+        return;
+    };
+    let Some(mut guest) = Guest::seabios(128, vec![disk(image)]) else {
+        return;
+    };
     guest.run_until_serial(200, "GRUB-DONE");
     let said = guest.serial.get();
     for line in [
@@ -55,18 +64,28 @@ halt
 /// grub-invaders: a multiboot kernel that draws on the text screen at 0xb8000 without any BIOS.
 #[test]
 fn invaders_draw_on_the_text_screen() {
-    let Some(kernel) = flatview_testkit::file("invaders", "/boot/invaders.exec") else { return };
+    let Some(kernel) = flatview_testkit::file("invaders", "/boot/invaders.exec") else {
+        return;
+    };
     let script = "multiboot (memdisk)/invaders.exec\nboot\n";
-    let Some(image) = grub_disk(script, &["multiboot", "boot"], &[("invaders.exec", &kernel)]) else { return };
-    let Some(mut guest) = Guest::seabios(64, vec![disk(image)]) else { return };
-    let end = guest.run_until(400, "invaders", |guest| guest.pc.screen().to_string().contains("-*-"));
+    let Some(image) = grub_disk(script, &["multiboot", "boot"], &[("invaders.exec", &kernel)]) else {
+        return;
+    };
+    let Some(mut guest) = Guest::seabios(64, vec![disk(image)]) else {
+        return;
+    };
+    let end = guest.run_until(400, "invaders", |guest| {
+        guest.pc.screen().to_string().contains("-*-")
+    });
     assert_eq!(end, None);
 }
 
 /// U-Boot 2023.01 as firmware: 32-bit, no BIOS, a prompt on the serial port.
 #[test]
 fn u_boot_comes_to_its_prompt() {
-    let Some(rom) = flatview_testkit::file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom") else { return };
+    let Some(rom) = flatview_testkit::file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom") else {
+        return;
+    };
     let mut guest = Guest::new(128, std::fs::read(rom).unwrap(), None, vec![]);
     guest.run_until_serial(60, "Hit any key to stop autoboot");
     guest.pc.serial_input(b" ");
@@ -78,11 +97,24 @@ fn u_boot_comes_to_its_prompt() {
 /// GRUB's rescue CD: the El Torito boot image on an ATAPI drive.
 #[test]
 fn a_cd_boots() {
-    let Some(iso) = flatview_testkit::file("grub-rescue", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso") else { return };
-    let image = flatview_pc::devices::block::RawImage::open(iso, flatview_pc::devices::block::ImageAccess::ReadOnly).unwrap();
+    let Some(iso) = flatview_testkit::file("grub-rescue", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+    else {
+        return;
+    };
+    let image =
+        flatview_pc::devices::block::RawImage::open(iso, flatview_pc::devices::block::ImageAccess::ReadOnly)
+            .unwrap();
     let none = flatview_pc::board::Drive::None;
-    let drives = vec![none, flatview_pc::board::Drive::None, flatview_pc::board::Drive::CdRom(std::sync::Arc::new(image))];
-    let Some(mut guest) = Guest::seabios(128, drives) else { return };
-    let end = guest.run_until(1500, "GRUB's menu", |guest| guest.pc.screen().to_string().contains("GNU GRUB"));
+    let drives = vec![
+        none,
+        flatview_pc::board::Drive::None,
+        flatview_pc::board::Drive::CdRom(std::sync::Arc::new(image)),
+    ];
+    let Some(mut guest) = Guest::seabios(128, drives) else {
+        return;
+    };
+    let end = guest.run_until(1500, "GRUB's menu", |guest| {
+        guest.pc.screen().to_string().contains("GNU GRUB")
+    });
     assert_eq!(end, None);
 }

@@ -16,8 +16,14 @@ type Place = (u64, u64, i32, Option<String>);
 fn regions(text: &str) -> BTreeMap<String, BTreeSet<Place>> {
     let dumps = parse(text).unwrap();
     let mut regions: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
-    for group in dumps.iter().filter_map(|dump| dump.tree()).flat_map(|tree| &tree.groups) {
-        let Heading::Spaces(spaces) = &group.heading else { continue };
+    for group in dumps
+        .iter()
+        .filter_map(|dump| dump.tree())
+        .flat_map(|tree| &tree.groups)
+    {
+        let Heading::Spaces(spaces) = &group.heading else {
+            continue;
+        };
         if !spaces.iter().any(|space| ["memory", "I/O"].contains(space)) {
             continue;
         }
@@ -38,7 +44,9 @@ const MISSING: &[&str] = &[];
 fn after_reset_regions_are_where_qemu_has_them() {
     let machine = Corpus::packed().machine("x86-pc-tcg-smp8-reset").unwrap();
     let qemus = regions(machine.texts.mtree.as_deref().unwrap());
-    let Some(mut guest) = Guest::seabios(64, vec![]) else { return };
+    let Some(mut guest) = Guest::seabios(64, vec![]) else {
+        return;
+    };
     guest.pc.machine().reset().unwrap();
     let ours = regions(&guest.pc.memory().mtree().to_string());
     let mut missing = BTreeSet::new();

@@ -26,9 +26,10 @@ enum Deed {
 /// Ports where devices are, and all others.
 fn port() -> impl Strategy<Value = u16> {
     let devices = prop::sample::select(vec![
-        0x00_u16, 0x20, 0x21, 0x40, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xa0, 0xa1, 0xb2, 0x170, 0x177, 0x1ce, 0x1cf,
-        0x1f0, 0x1f6, 0x1f7, 0x376, 0x3b4, 0x3c0, 0x3c4, 0x3c5, 0x3ce, 0x3cf, 0x3d4, 0x3d5, 0x3f6, 0x3f8, 0x3fb, 0x402, 0x4d0,
-        0x510, 0x511, 0x514, 0x518, 0x600, 0x604, 0x608, 0xafe0, 0xc000, 0xc002, 0xc004, 0xcf8, 0xcf9, 0xcfc,
+        0x00_u16, 0x20, 0x21, 0x40, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xa0, 0xa1, 0xb2, 0x170, 0x177,
+        0x1ce, 0x1cf, 0x1f0, 0x1f6, 0x1f7, 0x376, 0x3b4, 0x3c0, 0x3c4, 0x3c5, 0x3ce, 0x3cf, 0x3d4, 0x3d5,
+        0x3f6, 0x3f8, 0x3fb, 0x402, 0x4d0, 0x510, 0x511, 0x514, 0x518, 0x600, 0x604, 0x608, 0xafe0, 0xc000,
+        0xc002, 0xc004, 0xcf8, 0xcf9, 0xcfc,
     ]);
     prop_oneof![8 => devices, 1 => any::<u16>()]
 }
@@ -36,8 +37,23 @@ fn port() -> impl Strategy<Value = u16> {
 /// Addresses where devices and edges are, and all others.
 fn address() -> impl Strategy<Value = u64> {
     let near = prop::sample::select(vec![
-        0_u64, 0xa_0000, 0xb_8000, 0xc_0000, 0xf_0000, 0x10_0000, 0x400_0000, 0xfd00_0000, 0xfebf_0000, 0xfec0_0000,
-        0xfec0_0010, 0xfed0_0000, 0xfee0_0000, 0xfee0_0300, 0xffff_fff0, 0x1_0000_0000, u64::MAX - 7,
+        0_u64,
+        0xa_0000,
+        0xb_8000,
+        0xc_0000,
+        0xf_0000,
+        0x10_0000,
+        0x400_0000,
+        0xfd00_0000,
+        0xfebf_0000,
+        0xfec0_0000,
+        0xfec0_0010,
+        0xfed0_0000,
+        0xfee0_0000,
+        0xfee0_0300,
+        0xffff_fff0,
+        0x1_0000_0000,
+        u64::MAX - 7,
     ]);
     prop_oneof![6 => (near, 0..0x1000_u64).prop_map(|(near, by)| near.wrapping_add(by)), 1 => any::<u64>()]
 }
@@ -57,7 +73,12 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 fn guest(bios: Vec<u8>) -> Guest {
-    Guest::new(16, bios, Some(vec![0x55; 0x8000]), vec![disk(vec![0xa5; 1 << 16])])
+    Guest::new(
+        16,
+        bios,
+        Some(vec![0x55; 0x8000]),
+        vec![disk(vec![0xa5; 1 << 16])],
+    )
 }
 
 impl Guest {
@@ -71,7 +92,11 @@ impl Guest {
             Deed::Out { port, size, value } => {
                 let _ = ports.write(port.into(), &value.to_le_bytes()[..size.into()], ATTRS);
             }
-            Deed::Config { devfn, register, value } => {
+            Deed::Config {
+                devfn,
+                register,
+                value,
+            } => {
                 let address = 0x8000_0000 | u32::from(devfn) << 8 | u32::from(register);
                 let _ = ports.store(0xcf8, address, LITTLE, ATTRS);
                 let _ = ports.store(0xcfc, value, LITTLE, ATTRS);

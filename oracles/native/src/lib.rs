@@ -4,7 +4,6 @@
 //!   given state.
 //! - Soft
 
-
 //!
 //! # Words
 //!

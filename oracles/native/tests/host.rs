@@ -5,16 +5,33 @@ use flatview_oracle_native::{Arena, Case, Host, Mode, State, layout};
 
 fn case(mode: Mode, code: &[u8]) -> Case {
     let origin = mode.data_origin();
-    let mut state = State { rip: layout::CODE as u64 + 0x800 + if mode.code_base() == 0 { origin } else { 0 }, rflags: 0x202, selectors: mode.selectors(), ..State::default() };
+    let mut state = State {
+        rip: layout::CODE as u64 + 0x800 + if mode.code_base() == 0 { origin } else { 0 },
+        rflags: 0x202,
+        selectors: mode.selectors(),
+        ..State::default()
+    };
     state.gprs[4] = mode.stack_origin() + 0x3800;
-    Case { mode, code: code.to_vec(), state }
+    Case {
+        mode,
+        code: code.to_vec(),
+        state,
+    }
 }
 
 #[test]
 fn each_mode() {
     let mut host = Host::new().unwrap();
     for mode in Mode::ALL {
-        for (code, vector) in [(&[0x01u8, 0xd8][..], None), (&[0xf4], Some(13)), (&[0x0f, 0x0b], Some(6)), (&[0xf7, 0xf3], Some(0)), (&[0xcc], Some(3)), (&[0xeb, 0x20], None), (&[0x50], None)] {
+        for (code, vector) in [
+            (&[0x01u8, 0xd8][..], None),
+            (&[0xf4], Some(13)),
+            (&[0x0f, 0x0b], Some(6)),
+            (&[0xf7, 0xf3], Some(0)),
+            (&[0xcc], Some(3)),
+            (&[0xeb, 0x20], None),
+            (&[0x50], None),
+        ] {
             let mut case = case(mode, code);
             case.state.gprs[0] = 5;
             case.state.gprs[3] = 0;

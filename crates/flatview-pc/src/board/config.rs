@@ -9,7 +9,7 @@ use flatview_accel::{AccelError, Clock};
 use thiserror::Error;
 
 use crate::devices::block::BlockBackend;
-use crate::firmware::ImageError;
+use crate::firmware::FirmwareError;
 use crate::layout::{LayoutError, RamLayout};
 
 /// What a PC is to be.
@@ -29,7 +29,7 @@ pub struct PcConfig {
     /// The guest's time.
     pub clock: Clock,
     /// The date at power-on in seconds since 1970; `None`: the host's.
-    pub date: Option<u64>,
+    pub date: Option<i64>,
 }
 
 /// An IDE drive.
@@ -61,9 +61,9 @@ pub enum PcError {
     /// It cannot have this RAM.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The firmware is none.
+    /// The firmware cannot be told of such a machine.
     #[error(transparent)]
-    Firmware(#[from] ImageError),
+    Firmware(#[from] FirmwareError),
     /// There are too many drives.
     #[error("{drives} drives: there is room for 4")]
     TooManyDrives {

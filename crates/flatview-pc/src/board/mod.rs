@@ -20,15 +20,15 @@ mod config;
 mod devices;
 mod rom;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use flatview::{AddressSpace, Memory, Region, Size, UnassignedIo};
-use flatview_accel::{Accelerator, Control, VcpuConfig};
+use flatview_accel::{Accelerator, Clock, Control, VcpuConfig};
 
 pub use config::{Drive, PcConfig, PcError};
 
-use crate::chipset::MemoryMap;
-use crate::devices::vga::TextScreen;
+use crate::chipset::{AcpiPm, MemoryMap};
+use crate::devices::Serial;
 use crate::machine::Machine;
 use crate::pci::{PciHost, PciSpaces};
 use crate::request::Requests;
@@ -106,8 +106,77 @@ impl Pc {
     /// # Errors
     ///
     /// [`PcError`].
-    pub fn new(config: PcConfig, accelerator: &dyn Accelerator) -> Result<Pc, PcError> {
-        let control = Arc::new(Control::new(config.clock));
-        todo!()
+    pub fn new(mut config: PcConfig, accelerator: &dyn Accelerator) -> Result<Pc, PcError> {
+        let clock = std::mem::replace(&mut config.clock, Clock::counted(0));
+        let control = Arc::new(Control::new(clock));
+        let parts = Parts::new(&config, &control, accelerator.has_smm())?;
+        let (devices, resets) = Devices::new(&parts, config)?;
+        let vcpu = accelerator.create_vcpu(VcpuConfig {
+            index: 0,
+            machine: parts.spaces.machine.clone(),
+            memory: parts.memory.clone(),
+            io: parts.ports.clone(),
+            smm: parts.has_smm.then(|| parts.smm.clone()),
+            interrupts: Arc::clone(&devices.interrupts),
+            control: Arc::clone(&control),
+        })?;
+        let (timers, requests) = (Arc::clone(&parts.timers), parts.requests.clone());
+        let mut machine = Machine::new(vcpu, control, timers, requests, resets);
+        machine.reset()?;
+        Ok(Pc {
+            machine,
+            parts,
+            devices,
+        })
+    }
+
+    /// The loop in which it runs.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Its memory map.
+    pub fn memory(&self) -> &Memory {
+        &self.parts.spaces.machine
+    }
+
+    /// What the CPU and bus masters see.
+    pub fn memory_space(&self) -> &AddressSpace {
+        &self.parts.memory
+    }
+
+    /// The I/O ports.
+    pub fn port_space(&self) -> &AddressSpace {
+        &self.parts.ports
+    }
+
+    /// All of its RAM, wherever that is mapped: a block, or a container with a block for each NUMA node.
+    pub fn ram(&self) -> &Region {
+        &self.parts.ram
+    }
+
+    /// The PCI bus.
+    pub fn bus(&self) -> &Arc<PciHost> {
+        &self.parts.bus
+    }
+
+    /// The timers of its devices, which go by the guest's clock.
+    pub fn timers(&self) -> &Arc<TimerQueue> {
+        &self.parts.timers
+    }
+
+    /// Why the memory map changes, for a [`MapTrace`](crate::trace::MapTrace).
+    pub fn causes(&self) -> &Arc<Causes> {
+        &self.parts.spaces.causes
+    }
+
+    /// Power management: the power button.
+    pub fn power(&self) -> &Arc<AcpiPm> {
+        &self.devices.pm
+    }
+
+    /// The first serial port, if there is one.
+    pub fn serial(&self) -> Option<&Arc<Serial>> {
+        self.devices.serial.as_ref()
     }
 }

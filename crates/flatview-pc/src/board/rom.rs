@@ -17,8 +17,13 @@ pub(super) fn map(machine: &Memory, pci: &Region, image: &[u8]) -> Result<(), Pc
     }
     let bios = machine.region("pc.bios").rom(block);
     let isa_size = size.min(ISA_BIOS);
-    let isa = machine.region("isa-bios").readonly(true).alias(&bios, size - isa_size, isa_size)?;
-    let rom = machine.region("pc.rom").rom(RamBlock::builder(ISA_BIOS).name("pc.rom").anonymous()?);
+    let isa = machine
+        .region("isa-bios")
+        .readonly(true)
+        .alias(&bios, size - isa_size, isa_size)?;
+    let rom = machine
+        .region("pc.rom")
+        .rom(RamBlock::builder(ISA_BIOS).name("pc.rom").anonymous()?);
     machine.update(|tx| {
         tx.add_subregion_overlap(pci, 0xc_0000, &rom, 1)?;
         tx.add_subregion_overlap(pci, 0x10_0000 - isa_size, &isa, 1)?;

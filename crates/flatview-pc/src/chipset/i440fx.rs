@@ -114,15 +114,17 @@ impl I440fx {
         };
         // Firmware of the coreboot family reads the size there, in units of 8 MiB.
         let size = u8::try_from(ram_size >> 23).unwrap_or(u8::MAX);
-        PciFunction::builder("i440FX", &Owner::device("i440FX"), 0, 0)
-            .id(0x8086, 0x1237)
-            .class(0x0600, 0, 2)
-            .config(|config| {
-                config.set_writable(0x40, &[0xff; 0xc0]);
-                config.set(0x57, &[size]);
-                config.set(SMRAM, &[0x02]);
-            })
-            .build(spaces, behaviour)
+        Ok(
+            PciFunction::builder(spaces, "i440FX", &Owner::device("i440FX"), 0, 0)?
+                .id(0x8086, 0x1237)
+                .class(0x0600, 0, 2)
+                .config(|config| {
+                    config.set_writable(0x40, &[0xff; 0xc0]);
+                    config.set(0x57, &[size]);
+                    config.set(SMRAM, &[0x02]);
+                })
+                .build(behaviour),
+        )
     }
 
     fn follow(&self, function: &PciFunction, cause: impl FnOnce() -> String) {

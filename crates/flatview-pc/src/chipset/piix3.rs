@@ -136,20 +136,22 @@ fn routes(function: &PciFunction) -> [u8; 4] {
 ///
 /// [`flatview::Error`].
 pub fn isa_bridge(spaces: &PciSpaces, router: &Arc<PirqRouter>) -> Result<Arc<PciFunction>, Error> {
-    PciFunction::builder("PIIX3", &Owner::device("PIIX3"), 1, 0)
-        .id(0x8086, 0x7000)
-        .class(0x0601, 0, 0)
-        .multifunction()
-        .config(|config| {
-            config.set_writable(0x40, &[0xff; 0xc0]);
-            // The values after power-on, 82371SB, 2.5.
-            config.set(0x04, &[0x07, 0x00, 0x00, 0x02]);
-            config.set(0x4c, &[0x4d, 0x00, 0x03, 0x00]);
-            config.set(PIRQRC, &[0x80; 4]);
-            config.set(0x69, &[0x02]);
-            config.set(0x70, &[0x80]);
-            config.set(0x76, &[0x0c, 0x0c, 0x02]);
-            config.set(0xa0, &[0x08]);
-        })
-        .build(spaces, IsaBridge(Arc::clone(router)))
+    Ok(
+        PciFunction::builder(spaces, "PIIX3", &Owner::device("PIIX3"), 1, 0)?
+            .id(0x8086, 0x7000)
+            .class(0x0601, 0, 0)
+            .multifunction()
+            .config(|config| {
+                config.set_writable(0x40, &[0xff; 0xc0]);
+                // The values after power-on, 82371SB, 2.5.
+                config.set(0x04, &[0x07, 0x00, 0x00, 0x02]);
+                config.set(0x4c, &[0x4d, 0x00, 0x03, 0x00]);
+                config.set(PIRQRC, &[0x80; 4]);
+                config.set(0x69, &[0x02]);
+                config.set(0x70, &[0x80]);
+                config.set(0x76, &[0x0c, 0x0c, 0x02]);
+                config.set(0xa0, &[0x08]);
+            })
+            .build(IsaBridge(Arc::clone(router))),
+    )
 }

@@ -80,7 +80,7 @@ pub fn piix4_pm(spaces: &PciSpaces, pm: &Arc<AcpiPm>, smm: bool) -> Result<Arc<P
         spaces: spaces.clone(),
         ports,
     };
-    PciFunction::builder("PIIX4_PM", &owner, 1, 3)
+    Ok(PciFunction::builder(spaces, "PIIX4_PM", &owner, 1, 3)?
         .id(0x8086, 0x7113)
         .class(0x0680, 0, 3)
         .config(|config| {
@@ -91,7 +91,7 @@ pub fn piix4_pm(spaces: &PciSpaces, pm: &Arc<AcpiPm>, smm: bool) -> Result<Arc<P
             config.set(DEVACTB3, &[if smm { 0 } else { APMC_EN }]);
             config.set(0x90, &[1]);
         })
-        .build(spaces, behaviour)
+        .build(behaviour))
 }
 
 /// The APM control and status ports, 0xb2 and 0xb3: 2 bytes, `apm-io` (82371AB, 7.3.1).

@@ -64,12 +64,26 @@ pub struct PciFunctionBuilder {
     owner: Owner,
     config: ConfigSpace,
     bars: Vec<Bar>,
+    spaces: PciSpaces,
+    master: Region,
+    dma: AddressSpace,
 }
 
 impl PciFunction {
-    /// A function in slot `slot`, below 32, with number `function`, below 8. `name` is that of its DMA address space,
-    /// as QEMU has it: `piix3-ide`. Its regions belong to `owner`.
-    pub fn builder(name: &str, owner: &Owner, slot: u8, function: u8) -> PciFunctionBuilder {
+    /// A function in slot `slot`, below 32, with number `function`, below 8, and the space that its DMA sees: nothing,
+    /// until the guest sets the bus-master bit. `name` is that of this space, as QEMU has it: `piix3-ide`. Its regions
+    /// belong to `owner`.
+    ///
+    /// # Errors
+    ///
+    /// [`flatview::Error`].
+    pub fn builder(
+        spaces: &PciSpaces,
+        name: &str,
+        owner: &Owner,
+        slot: u8,
+        function: u8,
+    ) -> Result<PciFunctionBuilder, Error> {
         let mut config = ConfigSpace::default();
         // QEMU gives its own functions this subsystem; some guests look for it.
         config.set(reg::SUBSYSTEM, &[0xf4, 0x1a, 0x00, 0x11]);
@@ -78,13 +92,23 @@ impl PciFunction {
         config.set_clearable(reg::STATUS, &[0, 0xf9]);
         config.set_writable(reg::INTERRUPT_LINE, &[0xff]);
         config.set_writable(0x0c, &[0xff]); // the cache line's size
-        PciFunctionBuilder {
+        let machine = &spaces.machine;
+        let region = |name| machine.region(name).owner(owner);
+        let container = region("bus master container").container(Size::MAX);
+        let master = region("bus master")
+            .enabled(false)
+            .alias(&spaces.system, 0, Size::MAX)?;
+        machine.update(|tx| tx.add_subregion(&container, 0, &master))?;
+        Ok(PciFunctionBuilder {
+            dma: machine.create_address_space(name, &container)?,
             name: name.into(),
             devfn: slot << 3 | function & 7,
             owner: owner.clone(),
             config,
             bars: Vec::new(),
-        }
+            spaces: spaces.clone(),
+            master,
+        })
     }
 
     /// Its DMA address space's name.
@@ -227,25 +251,14 @@ impl PciFunctionBuilder {
         self
     }
 
-    /// Makes the function and the space that its DMA sees: nothing, until the guest sets the bus-master bit.
-    ///
-    /// # Errors
-    ///
-    /// [`flatview::Error`].
-    pub fn build(
-        self,
-        spaces: &PciSpaces,
-        behaviour: impl PciBehaviour + 'static,
-    ) -> Result<Arc<PciFunction>, Error> {
-        let machine = &spaces.machine;
-        let region = |name| machine.region(name).owner(&self.owner);
-        let container = region("bus master container").container(Size::MAX);
-        let master = region("bus master")
-            .enabled(false)
-            .alias(&spaces.system, 0, Size::MAX)?;
-        machine.update(|tx| tx.add_subregion(&container, 0, &master))?;
-        Ok(Arc::new(PciFunction {
-            dma: machine.create_address_space(&self.name, &container)?,
+    /// What the function's DMA will see.
+    pub fn dma(&self) -> &AddressSpace {
+        &self.dma
+    }
+
+    /// Makes the function.
+    pub fn build(self, behaviour: impl PciBehaviour + 'static) -> Arc<PciFunction> {
+        Arc::new(PciFunction {
             name: self.name,
             devfn: self.devfn,
             owner: self.owner,
@@ -255,10 +268,11 @@ impl PciFunctionBuilder {
                 config: self.config,
             }),
             bars: self.bars,
-            spaces: spaces.clone(),
-            master,
+            spaces: self.spaces,
+            master: self.master,
+            dma: self.dma,
             behaviour: Box::new(behaviour),
-        }))
+        })
     }
 }
 

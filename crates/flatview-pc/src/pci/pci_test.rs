@@ -50,7 +50,8 @@ fn bus() -> Bus {
 impl Bus {
     fn card(&self) -> Arc<PciFunction> {
         let region = |name, size| self.spaces.machine.region(name).io(size, Arc::new(UnassignedIo));
-        let card = PciFunction::builder("card", &Owner::device("card"), 3, 1)
+        let card = PciFunction::builder(&self.spaces, "card", &Owner::device("card"), 3, 1)
+            .unwrap()
             .id(0x1234, 0x5678)
             .bar(0, BarKind::Io, 0x20, &region("ports", 0x20u64))
             .bar(
@@ -66,8 +67,7 @@ impl Bus {
                 &region("big", 1u64 << 33),
             )
             .bar(6, BarKind::Rom, 0x900, &region("rom", 0x900u64))
-            .build(&self.spaces, ())
-            .unwrap();
+            .build(());
         self.host.add(Arc::clone(&card));
         card
     }

@@ -77,7 +77,12 @@ impl Guest {
     }
 
     /// Runs until `done`, or the end. `most` is in millions of instructions: more is a failure.
-    pub fn run_until(&mut self, most: u64, what: &str, mut done: impl FnMut(&mut Guest) -> bool) -> Option<End> {
+    pub fn run_until(
+        &mut self,
+        most: u64,
+        what: &str,
+        mut done: impl FnMut(&mut Guest) -> bool,
+    ) -> Option<End> {
         loop {
             if done(self) {
                 return None;
@@ -101,7 +106,12 @@ impl Guest {
     /// Runs until the guest's serial port has said `text`.
     pub fn run_until_serial(&mut self, most: u64, text: &str) {
         let end = self.run_until(most, text, |guest| guest.serial.get().contains(text));
-        assert_eq!(end, None, "before the guest said {text:?} it said {:?}", self.serial.get());
+        assert_eq!(
+            end,
+            None,
+            "before the guest said {text:?} it said {:?}",
+            self.serial.get()
+        );
     }
 }
 

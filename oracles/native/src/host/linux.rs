@@ -32,7 +32,13 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// What the handler works on; null while no case runs.
 static RUN: AtomicPtr<Run> = AtomicPtr::new(ptr::null_mut());
 
-const SIGNALS: [c_int; 5] = [libc::SIGTRAP, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+const SIGNALS: [c_int; 5] = [
+    libc::SIGTRAP,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+];
 const ALTERNATE_STACK: usize = 256 << 10;
 const BREAKPOINT: greg_t = 3;
 const PAGE_FAULT: u8 = 14;
@@ -136,7 +142,10 @@ impl Host {
     /// If FS is not null in the case's segments, or the instruction came out in no way that is known.
     pub fn run(&mut self, case: &Case, arena: &mut Arena) -> Outcome {
         let base = case.mode.window().base;
-        for (number, page) in layout::PAGES.into_iter().zip(arena.bytes().chunks_exact(layout::PAGE)) {
+        for (number, page) in layout::PAGES
+            .into_iter()
+            .zip(arena.bytes().chunks_exact(layout::PAGE))
+        {
             // SAFETY: `map` has mapped this page for writing, and nobody has a reference into it.
             unsafe { ptr::copy_nonoverlapping(page.as_ptr(), address(base, number), layout::PAGE) };
         }
@@ -151,7 +160,9 @@ impl Host {
             asm!("mov ds, {ds:x}", "mov es, {es:x}", "mov gs, {gs:x}", "int3", ds = in(reg) ds, es = in(reg) es, gs = in(reg) gs);
         }
         RUN.store(ptr::null_mut(), Ordering::Release);
-        for (number, page) in (layout::PAGES.into_iter()).zip(arena.bytes_mut().chunks_exact_mut(layout::PAGE)) {
+        for (number, page) in
+            (layout::PAGES.into_iter()).zip(arena.bytes_mut().chunks_exact_mut(layout::PAGE))
+        {
             // SAFETY: as above.
             unsafe { ptr::copy_nonoverlapping(address(base, number), page.as_mut_ptr(), layout::PAGE) };
         }
@@ -241,7 +252,13 @@ fn set_local_descriptor(entry_number: u32, descriptor: layout::Descriptor) -> Re
     const WRITE: c_int = 0x11;
     let bit = |from: u32, to: u32| u32::from(descriptor.bit(from)) << to;
     // seg_32bit, contents (two bits), read_exec_only, limit_in_pages, seg_not_present, useable
-    let flags = bit(54, 0) | bit(42, 1) | bit(43, 2) | (bit(41, 3) ^ (1u32 << 3)) | bit(55, 4) | (bit(47, 5) ^ (1u32 << 5)) | bit(52, 6);
+    let flags = bit(54, 0)
+        | bit(42, 1)
+        | bit(43, 2)
+        | (bit(41, 3) ^ (1u32 << 3))
+        | bit(55, 4)
+        | (bit(47, 5) ^ (1u32 << 5))
+        | bit(52, 6);
     let entry = UserDesc {
         entry_number,
         base_addr: descriptor.base(),
@@ -250,7 +267,14 @@ fn set_local_descriptor(entry_number: u32, descriptor: layout::Descriptor) -> Re
     };
     // SAFETY: `entry` is what this call reads, for as many bytes as it is told. No segment register of this program uses
     // the local table.
-    let result = unsafe { libc::syscall(libc::SYS_modify_ldt, WRITE, &raw const entry, size_of::<UserDesc>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_modify_ldt,
+            WRITE,
+            &raw const entry,
+            size_of::<UserDesc>(),
+        )
+    };
     // The kernel returns an int, so that the C library sees no error in it.
     match result as c_int {
         0 => Ok(()),
@@ -285,7 +309,11 @@ fn outcome(run: &Run, case: &Case) -> Outcome {
     let fault = (!landed && !fetch).then_some(Fault {
         vector,
         error_code: get(libc::REG_ERR) as u32,
-        address: if vector == PAGE_FAULT { get(libc::REG_CR2) as u64 } else { 0 },
+        address: if vector == PAGE_FAULT {
+            get(libc::REG_CR2) as u64
+        } else {
+            0
+        },
     });
     if landed {
         state.rip = state.rip.wrapping_sub(1);
@@ -323,7 +351,16 @@ extern "C" fn handler(signal: c_int, _: *mut siginfo_t, context: *mut c_void) {
             run.left = *gregs;
             let [ds, es, gs] = &mut run.segments;
             // SAFETY: reads three registers.
-            unsafe { asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {gs:x}, gs", ds = out(reg) *ds, es = out(reg) *es, gs = out(reg) *gs) };
+            unsafe {
+                asm!(
+                    "mov {ds:x}, ds",
+                    "mov {es:x}, es",
+                    "mov {gs:x}, gs",
+                    ds = out(reg) * ds,
+                    es = out(reg) * es,
+                    gs = out(reg) * gs
+                )
+            };
             *gregs = run.kept;
             run.phase = Phase::Left;
         }
