@@ -85,9 +85,11 @@ pub fn fetch_debian_seabios(
     let work = Scratch::new(&cache)?;
     let apt = Apt::new(&work.0).map_err(folder_error(&work.0))?;
     progress(FetchStep::Update);
-    apt.run(&["update"])?;
+    // A source that has nothing to do with it may be out of reach. If the package is, that is why.
+    let updated = apt.run(&["update"]);
     progress(FetchStep::Download);
-    apt.run(&["download", PACKAGE])?;
+    apt.run(&["download", PACKAGE])
+        .map_err(|error| updated.err().unwrap_or(error))?;
     progress(FetchStep::Unpack);
     let package = find_package(&work.0).ok_or(FetchError::NoPackage)?;
     let unpacked = work.0.join("unpacked");
