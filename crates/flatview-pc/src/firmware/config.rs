@@ -1,5 +1,7 @@
 //! What the firmware is told of a machine.
 
+use std::collections::HashSet;
+
 use flatview::AddressRange;
 use thiserror::Error;
 
@@ -16,6 +18,8 @@ const HOLE64_SIZE: u64 = 2 * GIB;
 const MOST_CPUS: usize = 255;
 /// QEMU's `MAX_NODES`.
 const MOST_NODES: usize = 128;
+/// What the firmware is told of the ids has 16 bits.
+const MOST_APIC_ID: u32 = 0xfffe;
 const MOST_SERIAL_PORTS: u8 = 4;
 /// QEMU's `ACPI_MAX_RAM_SLOTS`.
 const MOST_SLOTS: u16 = 256;
@@ -155,6 +159,14 @@ impl FirmwareConfig {
                 cpus: self.cpus.len(),
             });
         }
+        let mut ids = HashSet::new();
+        if let Some(cpu) = self
+            .cpus
+            .iter()
+            .find(|cpu| cpu.apic_id > MOST_APIC_ID || !ids.insert(cpu.apic_id))
+        {
+            return Err(FirmwareError::ApicId { apic_id: cpu.apic_id });
+        }
         if self.serial_ports > MOST_SERIAL_PORTS {
             return Err(FirmwareError::SerialPorts {
                 ports: self.serial_ports,
@@ -230,7 +242,7 @@ impl FirmwareConfig {
     /// One more than the greatest APIC id.
     pub(super) fn apic_id_limit(&self) -> u32 {
         let greatest = self.cpus.iter().map(|cpu| cpu.apic_id).max();
-        greatest.map_or(0, |id| id.saturating_add(1))
+        greatest.map_or(0, |id| id + 1)
     }
 }
 
@@ -263,6 +275,12 @@ pub enum FirmwareError {
     Cpus {
         /// How many there should be.
         cpus: usize,
+    },
+    /// APIC ids are different, and one more than the greatest has 16 bits.
+    #[error("a CPU with APIC id {apic_id:#x}: there is one already, or it is above 0xfffe")]
+    ApicId {
+        /// The id.
+        apic_id: u32,
     },
     /// A PC has at most 4 serial ports.
     #[error("{ports} serial ports: 4 are the most")]

@@ -73,14 +73,12 @@ fn add_numbers(fw_cfg: &FwCfg, config: &FirmwareConfig) {
 fn numa(config: &FirmwareConfig) -> Vec<u8> {
     let mut numbers = vec![config.numa.len() as u64];
     if !config.numa.is_empty() {
-        let node_of = |apic_id| {
-            config
-                .cpus
-                .iter()
-                .find(|cpu| cpu.apic_id == apic_id)
-                .map_or(0, |cpu| cpu.node)
-        };
-        numbers.extend((0..config.apic_id_limit()).map(|apic_id| u64::from(node_of(apic_id))));
+        // Of ids that no CPU has, nobody will ask.
+        let mut nodes = vec![0; config.apic_id_limit() as usize];
+        for cpu in &config.cpus {
+            nodes[cpu.apic_id as usize] = u64::from(cpu.node);
+        }
+        numbers.extend(nodes);
         numbers.extend(config.numa.iter().map(|node| node.ram));
     }
     numbers.into_iter().flat_map(u64::to_le_bytes).collect()

@@ -87,6 +87,10 @@ impl Items {
         Ok(())
     }
 
+    pub(super) fn numbered(&self, key: FwCfgKey) -> Option<Vec<u8>> {
+        Some(self.numbered.get(&key.0)?.data.to_vec())
+    }
+
     pub(super) fn file(&self, name: &str) -> Option<Vec<u8>> {
         let place = self.find(name).ok()?;
         Some(self.files[place].1.data.to_vec())

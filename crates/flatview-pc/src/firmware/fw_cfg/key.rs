@@ -2,7 +2,7 @@
 
 /// Which item: a number that QEMU's `include/standard-headers/linux/qemu_fw_cfg.h` and `hw/i386/fw_cfg.h` give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FwCfgKey(pub(super) u16);
+pub struct FwCfgKey(pub(in super::super) u16);
 
 impl FwCfgKey {
     /// "QEMU".

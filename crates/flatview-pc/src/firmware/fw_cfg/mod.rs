@@ -150,6 +150,11 @@ impl FwCfg {
         lock(&self.items).modify_file(name, bytes)
     }
 
+    /// What an item is that is no file; `None` if nobody added it.
+    pub fn item(&self, key: FwCfgKey) -> Option<Vec<u8>> {
+        lock(&self.items).numbered(key)
+    }
+
     /// What is in a file now; `None` if there is none of that name.
     pub fn file(&self, name: &str) -> Option<Vec<u8>> {
         lock(&self.items).file(name)
