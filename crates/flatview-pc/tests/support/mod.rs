@@ -66,7 +66,7 @@ impl Guest {
             clock: Clock::counted(0),
             date: Some(1_767_225_600),
         };
-        let pc = Pc::new(config, &SoftAccelerator).unwrap();
+        let pc = Pc::new(config, &SoftAccelerator::default()).unwrap();
         Guest { pc, serial, debugcon }
     }
 
@@ -94,10 +94,9 @@ impl Guest {
             let executed = self.pc.machine().instructions().unwrap_or(0);
             assert!(
                 executed <= most * 1_000_000,
-                "no {what} after {executed} instructions\nserial: {}\ndebug: {}\nscreen:\n{}\nstate: {:x?}",
+                "no {what} after {executed} instructions\nserial: {}\ndebug: {}\nstate: {:x?}",
                 self.serial.get(),
                 self.debugcon.get(),
-                self.pc.screen(),
                 self.pc.machine().state(),
             );
         }
