@@ -5,7 +5,8 @@ mod support;
 
 use std::fs;
 
-use support::{Guest, disk};
+use flatview_pc::machine::End;
+use support::{Guest, disk, seabios};
 
 /// What may differ, and why. `*` stands for a number.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -41,17 +42,25 @@ fn lines(log: &str) -> Vec<String> {
     .collect()
 }
 
-fn same_as_qemu(name: &str, megabytes: u64) {
+/// The machine of `golden/README.md`, after it has booted.
+fn booted(megabytes: u64) -> Option<Guest> {
     let mut image = vec![0; 1 << 20];
     image[..2].copy_from_slice(&[0xfa, 0xf4]); // cli; hlt
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
-    let Some(mut guest) = Guest::seabios(megabytes, vec![disk(image)]) else {
-        return;
-    };
-    let end = guest.run_until(100, "boot", |guest| {
-        guest.debugcon.get().contains("Booting from 0000:7c00\n")
-    });
-    assert_eq!(end, None, "{}", guest.debugcon.get());
+    let (bios, vga) = seabios()?;
+    let drives = vec![disk(image)];
+    let mut guest = Guest::with(megabytes, bios, Some(vga), drives, |config| config.serial = None);
+    assert_eq!(
+        guest.run_until(100, "boot", |_| false),
+        Some(End::Halted),
+        "{}",
+        guest.debugcon.get()
+    );
+    Some(guest)
+}
+
+fn same_as_qemu(name: &str, megabytes: u64) {
+    let Some(guest) = booted(megabytes) else { return };
     let path = format!(
         "{}/tests/golden/qemu10-seabios-{name}.log",
         env!("CARGO_MANIFEST_DIR")
@@ -106,13 +115,7 @@ fn with_8_gib() {
 /// shows it (`info mtree -f`).
 #[test]
 fn the_memory_map_after_boot_is_qemus() {
-    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else {
-        return;
-    };
-    let end = guest.run_until(100, "boot", |guest| {
-        guest.debugcon.get().contains("Booting from 0000:7c00\n")
-    });
-    assert_eq!(end, None);
+    let Some(guest) = booted(64) else { return };
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/golden/qemu10-seabios-64m.mtree-f.txt"

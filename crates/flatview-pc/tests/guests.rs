@@ -26,4 +26,3 @@ Good bye.
 ";
     assert_eq!(guest.serial.get().replace('\r', ""), map);
 }
-

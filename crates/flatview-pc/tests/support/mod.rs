@@ -1,4 +1,11 @@
-//! What tests of whole guests share: machines, firmware, disks.
+//! What tests of whole guests share: machines, firmware, disks. Each test takes what it needs of it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a part of tests"
+)]
 
 use std::fs;
 use std::io::{self, Write};
@@ -55,8 +62,19 @@ pub fn disk(image: Vec<u8>) -> Drive {
 
 impl Guest {
     pub fn new(megabytes: u64, bios: Vec<u8>, vga_bios: Option<Vec<u8>>, drives: Vec<Drive>) -> Guest {
+        Guest::with(megabytes, bios, vga_bios, drives, |_| ())
+    }
+
+    /// With another configuration than usual.
+    pub fn with(
+        megabytes: u64,
+        bios: Vec<u8>,
+        vga_bios: Option<Vec<u8>>,
+        drives: Vec<Drive>,
+        change: impl FnOnce(&mut PcConfig),
+    ) -> Guest {
         let (serial, debugcon) = (Text::default(), Text::default());
-        let config = PcConfig {
+        let mut config = PcConfig {
             ram: RamLayout::new(megabytes << 20, &[]).unwrap(),
             bios,
             vga_bios,
@@ -66,6 +84,7 @@ impl Guest {
             clock: Clock::counted(0),
             date: Some(1_767_225_600),
         };
+        change(&mut config);
         let pc = Pc::new(config, &SoftAccelerator::default()).unwrap();
         Guest { pc, serial, debugcon }
     }

@@ -31,6 +31,8 @@ pub use fixed::{ACPI_DISABLE, ACPI_ENABLE};
 
 /// The names of the files, which are QEMU's.
 const TABLES: &str = "etc/acpi/tables";
+/// The size of that file is a multiple of this, in bytes.
+const TABLES_SIZE: usize = 0x2_0000;
 const RSDP: &str = "etc/acpi/rsdp";
 
 /// The tables, as files of fw_cfg.
@@ -140,6 +142,9 @@ impl Files {
         let at = |offset| Place { file: RSDP, offset };
         self.loader.add_pointer(at(16), 4, TABLES);
         self.loader.add_checksum(at(8), 0, offset_u32(rsdp.len()));
+        // The firmware takes the top of RAM for them. With QEMU's granularity the guest finds as much RAM as there.
+        self.tables
+            .resize(self.tables.len().next_multiple_of(TABLES_SIZE), 0);
         AcpiFiles {
             tables: self.tables,
             rsdp,
