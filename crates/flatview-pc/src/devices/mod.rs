@@ -12,6 +12,7 @@ mod pit;
 mod port92;
 mod regions;
 mod serial;
+pub mod vga;
 
 pub use debugcon::Debugcon;
 pub use pit::{PIT_FREQUENCY, Pit};

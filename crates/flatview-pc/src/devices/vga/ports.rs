@@ -1,0 +1,100 @@
+//! The VGA's registers, as regions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use flatview::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
+
+use super::adapter::Vga;
+
+/// What a region has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registers {
+    /// The VGA's ports.
+    Vga,
+    /// The index and the data of DISPI.
+    DispiPorts,
+    /// The registers of DISPI, one after the other.
+    DispiMmio,
+    /// 0xa0000-0xbffff.
+    LegacyWindow,
+}
+
+pub(super) struct Ports {
+    pub(super) vga: Arc<Vga>,
+    /// The port that the region begins with.
+    pub(super) first: u16,
+    pub(super) registers: Registers,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ports({:?} from {:#x})", self.registers, self.first)
+    }
+}
+
+impl Ports {
+    /// The port, or register, at an offset of the region.
+    fn port(&self, offset: u64) -> u16 {
+        let [low, high, ..] = offset.to_le_bytes();
+        self.first.wrapping_add(u16::from_le_bytes([low, high]))
+    }
+}
+
+impl MemoryRegionOps for Ports {
+    fn read(&self, offset: u64, size: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        let port = self.port(offset);
+        Ok(match self.registers {
+            Registers::Vga => self.vga.read_port(port).into(),
+            Registers::LegacyWindow => self.vga.read_legacy(offset).into(),
+            Registers::DispiMmio => self.vga.read_dispi(port >> 1).into(),
+            // Words only. PCs have the data twice: 0x1cf is where it was, 0x1d0 is aligned.
+            Registers::DispiPorts => match (offset, size) {
+                (0, 2) => self.vga.dispi_index().into(),
+                (1 | 2, 2) => self.vga.read_dispi(self.vga.dispi_index()).into(),
+                _ => u64::MAX,
+            },
+        })
+    }
+
+    fn write(&self, offset: u64, size: u32, value: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        let port = self.port(offset);
+        let [low, high, ..] = value.to_le_bytes();
+        let word = u16::from_le_bytes([low, high]);
+        match self.registers {
+            Registers::Vga => self.vga.write_port(port, low),
+            Registers::LegacyWindow => {
+                self.vga.write_legacy(offset, low);
+                Ok(())
+            }
+            Registers::DispiMmio => self.vga.write_dispi(port >> 1, word),
+            Registers::DispiPorts => match (offset, size) {
+                (0, 2) => {
+                    self.vga.set_dispi_index(word);
+                    Ok(())
+                }
+                (1 | 2, 2) => self.vga.write_dispi(self.vga.dispi_index(), word),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn access_rules(&self) -> AccessRules {
+        let sizes = |min, max| AccessSizes {
+            min,
+            max,
+            unaligned: true,
+        };
+        let (valid, implemented) = match self.registers {
+            Registers::LegacyWindow => (sizes(1, 8), sizes(1, 1)),
+            Registers::Vga => (sizes(1, 4), sizes(1, 1)),
+            Registers::DispiPorts => (sizes(1, 4), sizes(1, 4)),
+            Registers::DispiMmio => (sizes(1, 4), sizes(2, 2)),
+        };
+        AccessRules {
+            valid: Some(valid),
+            implemented,
+            endianness: Endianness::Little,
+        }
+    }
+}
