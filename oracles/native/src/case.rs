@@ -123,7 +123,8 @@ pub struct State {
 
 /// The names of [`State::gprs`].
 pub const GPR_NAMES: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
 ];
 
 /// An exception that an instruction raised.
@@ -191,7 +192,10 @@ impl Arena {
         let linear = case.mode.code_base().wrapping_add(case.state.rip);
         let offset = usize::try_from(linear.wrapping_sub(case.mode.window().base)).unwrap_or(usize::MAX);
         assert_eq!(offset / layout::PAGE, 1, "an instruction at {linear:#x}");
-        self.0[offset..].iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        self.0[offset..]
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = from);
     }
 
     /// The window's offset of a byte, for messages.

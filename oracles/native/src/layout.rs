@@ -183,7 +183,5 @@ pub const LDT: [Descriptor; 15] = {
 pub fn descriptor(selector: u16) -> Option<Descriptor> {
     let index = usize::from(selector >> 3);
     let table: &[Descriptor] = if selector & 4 == 0 { &GDT } else { &LDT };
-    (selector & !3 != 0)
-        .then(|| table.get(index).copied())
-        .flatten()
+    (selector & !3 != 0).then(|| table.get(index).copied()).flatten()
 }
