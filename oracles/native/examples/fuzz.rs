@@ -17,7 +17,7 @@ fn main() {
     let seed = arguments.next().map_or(1, |seed| seed.parse().unwrap());
     let mut failed = 0;
     for paging in [false, true] {
-        let soft = Soft::new(&SoftAccelerator, paging).unwrap();
+        let soft = Soft::new(&SoftAccelerator::default(), paging).unwrap();
         let mut differential = Differential::new(Host::new().unwrap(), soft, paging);
         for family in FAMILIES
             .iter()

@@ -20,7 +20,7 @@ fn compare(paging: bool, modes: &[Mode]) {
         Ok(host) => host,
         Err(why) => return eprintln!("\n*** SKIPPED: {why} ***\n"),
     };
-    let soft = Soft::new(&SoftAccelerator, paging).unwrap();
+    let soft = Soft::new(&SoftAccelerator::default(), paging).unwrap();
     let mut differential = Differential::new(host, soft, paging);
     let (cases, seed) = (
         number("FLATVIEW_ORACLE_CASES", 400),
