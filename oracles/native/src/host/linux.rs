@@ -5,6 +5,9 @@
 //! the instruction's own or that of the `int3` where it ends, raises a signal again. Its handler keeps what the case has
 //! left, and returns to this program with what was kept of it.
 //!
+//! Only the code page can be executed, and the case cannot write it: whatever else a case does, it ends at an `int3` or in
+//! a fault. We write the code through a second mapping of the page.
+//!
 //! No code of ours runs with a register of the case. DS, ES and GS are loaded before and left alone after: neither Rust
 //! nor the C library looks at them in a 64-bit program. FS is the C library's, so no case has it.
 #![expect(
@@ -17,6 +20,7 @@ use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io;
 use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +29,7 @@ use libc::{c_int, greg_t, siginfo_t, stack_t, ucontext_t};
 
 use super::Unavailable;
 use crate::layout::{self, Window};
-use crate::{Arena, Case, Fault, Outcome, Selectors, State};
+use crate::{Arena, Case, Fault, Mode, Outcome, Selectors, State};
 
 /// There is one set of signal handlers, and one local descriptor table.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -89,7 +93,7 @@ pub struct Host {
     before: Vec<(c_int, libc::sigaction)>,
     stack_before: stack_t,
     stack: Vec<u8>,
-    mapped: Vec<u64>,
+    windows: [Mapped; 2],
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -122,12 +126,9 @@ impl Host {
             before: Vec::new(),
             stack_before,
             stack: vec![0; ALTERNATE_STACK],
-            mapped: Vec::new(),
+            windows: [Mapped::new(&layout::LOW)?, Mapped::new(&layout::HIGH)?],
             _alone: alone,
         };
-        for window in [&layout::LOW, &layout::HIGH] {
-            host.map(window)?;
-        }
         for (index, descriptor) in (0..).zip(layout::LDT) {
             set_local_descriptor(index, descriptor)?;
         }
@@ -141,13 +142,10 @@ impl Host {
     ///
     /// If FS is not null in the case's segments, or the instruction came out in no way that is known.
     pub fn run(&mut self, case: &Case, arena: &mut Arena) -> Outcome {
-        let base = case.mode.window().base;
-        for (number, page) in layout::PAGES
-            .into_iter()
-            .zip(arena.bytes().chunks_exact(layout::PAGE))
-        {
-            // SAFETY: `map` has mapped this page for writing, and nobody has a reference into it.
-            unsafe { ptr::copy_nonoverlapping(page.as_ptr(), address(base, number), layout::PAGE) };
+        let window = &self.windows[usize::from(case.mode == Mode::LongHigh)];
+        for (to, page) in window.pages.iter().zip(arena.bytes().chunks_exact(layout::PAGE)) {
+            // SAFETY: the page is mapped for writing, and nobody has a reference into it.
+            unsafe { ptr::copy_nonoverlapping(page.as_ptr(), *to, layout::PAGE) };
         }
         let run = self.run.get_mut();
         run.phase = Phase::Entering;
@@ -160,30 +158,13 @@ impl Host {
             asm!("mov ds, {ds:x}", "mov es, {es:x}", "mov gs, {gs:x}", "int3", ds = in(reg) ds, es = in(reg) es, gs = in(reg) gs);
         }
         RUN.store(ptr::null_mut(), Ordering::Release);
-        for (number, page) in
-            (layout::PAGES.into_iter()).zip(arena.bytes_mut().chunks_exact_mut(layout::PAGE))
-        {
+        for (from, page) in (window.pages.iter()).zip(arena.bytes_mut().chunks_exact_mut(layout::PAGE)) {
             // SAFETY: as above.
-            unsafe { ptr::copy_nonoverlapping(address(base, number), page.as_mut_ptr(), layout::PAGE) };
+            unsafe { ptr::copy_nonoverlapping(*from, page.as_mut_ptr(), layout::PAGE) };
         }
         let run = self.run.get_mut();
         assert_eq!(run.phase, Phase::Left, "the case ended");
         outcome(run, case)
-    }
-
-    fn map(&mut self, window: &Window) -> Result<(), Unavailable> {
-        for number in layout::PAGES {
-            let at = address(window.base, number);
-            let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-            // SAFETY: a new mapping that replaces none.
-            let got = unsafe { libc::mmap(at.cast(), layout::PAGE, protection, flags, -1, 0) };
-            if got != at.cast() {
-                return Err(refused("mapping memory that can be written and executed"));
-            }
-            self.mapped.push(at.addr() as u64);
-        }
-        Ok(())
     }
 
     fn take_signals(&mut self) -> Result<(), Unavailable> {
@@ -223,15 +204,78 @@ impl Drop for Host {
             // SAFETY: what was there before; nothing runs on ours.
             unsafe { libc::sigaltstack(&raw const self.stack_before, ptr::null_mut()) };
         }
-        for at in &self.mapped {
-            // SAFETY: `map` mapped it, and nobody has a reference into it.
-            unsafe { libc::munmap(ptr::without_provenance_mut(*at as usize), layout::PAGE) };
+    }
+}
+
+/// A window in this process.
+struct Mapped {
+    /// Where its pages can be read and written.
+    pages: [*mut u8; layout::PAGES.len()],
+    /// Where the code page can be executed: another mapping.
+    code: *mut u8,
+}
+
+impl Mapped {
+    fn new(window: &Window) -> Result<Mapped, Unavailable> {
+        // SAFETY: a new file, without a name that outlives it.
+        let file = unsafe { libc::memfd_create(c"code".as_ptr(), libc::MFD_CLOEXEC) };
+        if file < 0 {
+            return Err(refused("memfd_create(2)"));
+        }
+        // SAFETY: it was just opened, and nobody else closes it.
+        let file = unsafe { OwnedFd::from_raw_fd(file) };
+        // SAFETY: the file is open.
+        if unsafe { libc::ftruncate(file.as_raw_fd(), layout::PAGE as libc::off_t) } != 0 {
+            return Err(refused("a page of memory"));
+        }
+        let mut mapped = Mapped {
+            pages: [ptr::null_mut(); layout::PAGES.len()],
+            code: ptr::null_mut(),
+        };
+        for (number, at) in layout::PAGES.into_iter().zip(&mut mapped.pages) {
+            let address = ptr::with_exposed_provenance_mut(window.base as usize + number * layout::PAGE);
+            if number * layout::PAGE == layout::CODE {
+                mapped.code = map(address, libc::PROT_READ | libc::PROT_EXEC, Some(&file))?;
+                *at = map(ptr::null_mut(), libc::PROT_READ | libc::PROT_WRITE, Some(&file))?;
+            } else {
+                *at = map(address, libc::PROT_READ | libc::PROT_WRITE, None)?;
+            }
+        }
+        Ok(mapped)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        for at in self
+            .pages
+            .into_iter()
+            .chain([self.code])
+            .filter(|at| !at.is_null())
+        {
+            // SAFETY: `new` mapped it, and nobody has a reference into it.
+            unsafe { libc::munmap(at.cast(), layout::PAGE) };
         }
     }
 }
 
-fn address(base: u64, page: usize) -> *mut u8 {
-    ptr::with_exposed_provenance_mut(base as usize + page * layout::PAGE)
+/// Maps a page, at `address` if that is not null.
+fn map(address: *mut u8, protection: c_int, file: Option<&OwnedFd>) -> Result<*mut u8, Unavailable> {
+    let fixed = if address.is_null() {
+        0
+    } else {
+        libc::MAP_FIXED_NOREPLACE
+    };
+    let (kind, file) = match file {
+        Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+    };
+    // SAFETY: a new mapping that replaces none.
+    let got = unsafe { libc::mmap(address.cast(), layout::PAGE, protection, kind | fixed, file, 0) };
+    if got == libc::MAP_FAILED || !address.is_null() && got != address.cast() {
+        return Err(refused("mapping a page"));
+    }
+    Ok(got.cast())
 }
 
 fn refused(what: &'static str) -> Unavailable {
