@@ -64,6 +64,12 @@ pub enum PcError {
     /// The firmware cannot be told of such a machine.
     #[error(transparent)]
     Firmware(#[from] FirmwareError),
+    /// The firmware's size is wrong.
+    #[error("a BIOS of {size:#x} bytes: it has a multiple of 0x10000 bytes, and 0x1000000 at most")]
+    BiosSize {
+        /// In bytes.
+        size: u64,
+    },
     /// There are too many drives.
     #[error("{drives} drives: there is room for 4")]
     TooManyDrives {

@@ -7,10 +7,11 @@ use flatview::{Error, MemoryRegionOps, Owner, Region, UnassignedIo};
 use flatview_accel::{InterruptSource, Signals};
 
 use super::config::{Drive, PcError};
-use super::{Parts, PcConfig};
+use super::{Parts, PcConfig, rom};
 use crate::chipset::{AcpiPm, Apm, Gpe0, I440fx, PirqRouter, ResetControl, isa_bridge, piix4_pm};
 use crate::device::Reset;
 use crate::devices::ide::{Ide, IdeDrive};
+use crate::devices::vga::Vga;
 use crate::devices::{Debugcon, DeviceRegion, Pit, Port92, Serial};
 use crate::firmware::{FirmwareConfig, FwCfg, NumaNode, install};
 use crate::irq::{CpuInterrupts, Gsi, Ioapic, IrqLine, Lapic, Pic};
@@ -23,6 +24,7 @@ use crate::request::Request;
 pub(crate) struct Devices {
     pub(crate) interrupts: Arc<dyn InterruptSource>,
     pub(crate) serial: Option<Arc<Serial>>,
+    pub(crate) vga: Arc<Vga>,
     pub(crate) pm: Arc<AcpiPm>,
 }
 
@@ -43,6 +45,7 @@ impl Devices {
         let isa = |irq| IrqLine::new(Arc::clone(&gsi) as _, irq);
         builder.timers_and_ports(&isa)?;
         let pm = builder.chipset(&isa, config.ram.size())?;
+        let vga = builder.vga(config.vga_bios)?;
         let boot_order = builder.ide(&isa, &config.drives)?;
         let serial = match config.serial {
             Some(out) => Some(builder.serial(isa(4), out)?),
@@ -57,6 +60,7 @@ impl Devices {
         let devices = Devices {
             interrupts,
             serial,
+            vga,
             pm,
         };
         Ok((devices, builder.resets))
@@ -189,6 +193,37 @@ impl Builder<'_> {
         let resets: [Arc<dyn Reset>; 3] = [reset, apm, Arc::clone(&pm) as _];
         self.resets.extend(resets);
         Ok(pm)
+    }
+
+    /// The screen, with its firmware.
+    fn vga(&mut self, firmware: Option<Vec<u8>>) -> Result<Arc<Vga>, PcError> {
+        let Parts {
+            spaces, bus, timers, ..
+        } = self.parts;
+        let owner = Owner::device("VGA");
+        let vga = Vga::new(Arc::clone(timers))?;
+        let regions = vga.regions(&spaces.machine, &owner, &spaces.memory)?;
+        spaces.machine.update(|tx| {
+            tx.add_subregion_overlap(&spaces.memory, 0xa_0000, &regions.lowmem, 1)?;
+            let mut ports = regions.ports.iter();
+            ports.try_for_each(|(port, region)| tx.add_subregion(&spaces.io, *port, region))
+        })?;
+        let function = PciFunction::builder(spaces, "VGA", &owner, 2, 0)?
+            .id(0x1234, 0x1111)
+            .class(0x0300, 0, 2)
+            .config(|config| config.set_writable(0x40, &[0xff; 0xc0]))
+            .bar(0, BarKind::Memory { prefetchable: true }, 16 << 20, &regions.vram)
+            .bar(2, BarKind::Memory { prefetchable: false }, 0x1000, &regions.mmio);
+        let function = match firmware {
+            Some(image) => {
+                let rom = rom::rom(&spaces.machine, "vga.rom", &owner, &image)?;
+                function.bar(6, BarKind::Rom, image.len() as u64, &rom)
+            }
+            None => function,
+        };
+        bus.add(function.build(()));
+        self.resets.push(Arc::clone(&vga) as _);
+        Ok(vga)
     }
 
     /// The drives. Returns what the firmware boots from, best first.

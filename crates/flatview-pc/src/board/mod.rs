@@ -29,6 +29,7 @@ pub use config::{Drive, PcConfig, PcError};
 
 use crate::chipset::{AcpiPm, MemoryMap};
 use crate::devices::Serial;
+use crate::devices::vga::{Screen, Vga};
 use crate::machine::Machine;
 use crate::pci::{PciHost, PciSpaces};
 use crate::request::Requests;
@@ -173,6 +174,16 @@ impl Pc {
     /// Power management: the power button.
     pub fn power(&self) -> &Arc<AcpiPm> {
         &self.devices.pm
+    }
+
+    /// What is on the screen.
+    pub fn screen(&self) -> Screen {
+        self.devices.vga.screen()
+    }
+
+    /// The screen's adapter, for who looks at the screen while the machine runs.
+    pub fn vga(&self) -> &Arc<Vga> {
+        &self.devices.vga
     }
 
     /// The first serial port, if there is one.
