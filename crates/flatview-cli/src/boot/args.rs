@@ -8,7 +8,10 @@ use super::chardev::Chardev;
 
 /// The arguments of `boot`.
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches of a command line, each on its own"
+)]
 pub(crate) struct BootArgs {
     /// The firmware: an image of 64 KiB to 16 MiB that ends where the CPU begins.
     ///
@@ -38,13 +41,14 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "ISO", value_hint = ValueHint::FilePath)]
     pub(crate) cdrom: Option<PathBuf>,
 
-    /// Where the first serial port leads: stdio, file:PATH, pty, none.
-    #[arg(long, value_name = "WHERE", default_value = "stdio")]
-    pub(crate) serial: Chardev,
+    /// Where the first serial port leads: stdio, file:PATH, pty, none. Without it stdio, or none with a screen.
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) serial: Option<Chardev>,
 
-    /// Where what the firmware says on the debug port, 0x402, goes: stdio, file:PATH, pty, none.
-    #[arg(long, value_name = "WHERE", default_value = "stdio")]
-    pub(crate) debugcon: Chardev,
+    /// Where what the firmware says on the debug port, 0x402, goes: stdio, file:PATH, pty, none. Without
+    /// it stdio, or none with a screen.
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) debugcon: Option<Chardev>,
 
     /// How the guest's screen is shown.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Display::None)]

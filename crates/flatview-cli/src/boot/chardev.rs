@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 
 use super::console::Console;
-use crate::error::Error;
+use crate::error::{BootError, Error};
 use crate::output;
 
 /// Where a serial port or a debug console leads.
@@ -56,12 +56,15 @@ impl Chardev {
             Chardev::None => Box::new(io::sink()),
             Chardev::File(path) => {
                 let file = File::create(path);
-                Box::new(file.map_err(|source| Error::Write { path: path.clone(), source })?)
+                Box::new(file.map_err(|source| Error::Write {
+                    path: path.clone(),
+                    source,
+                })?)
             }
             Chardev::Pty => {
-                let (master, name) = open_pty().map_err(|source| Error::Pty { source })?;
+                let (master, name) = open_pty().map_err(|source| BootError::Pty(source))?;
                 output::error(&format!("flatview: {what} is on {name}\n"));
-                let input = master.try_clone().map_err(|source| Error::Pty { source })?;
+                let input = master.try_clone().map_err(|source| BootError::Pty(source))?;
                 return Ok(Open {
                     output: Box::new(Lossy(master)),
                     input: Some(input),

@@ -72,7 +72,10 @@ pub(super) fn forward(mut from: impl Read + Send + 'static, take: impl Fn(&[u8])
                 Ok(0) => return,
                 Ok(read) => read,
                 // A pseudo terminal whose other end is closed, or not opened yet, or has nothing to say.
-                Err(error) if matches!(error.raw_os_error(), Some(EIO)) || error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(EIO))
+                        || error.kind() == io::ErrorKind::WouldBlock =>
+                {
                     thread::sleep(Duration::from_millis(10));
                     continue;
                 }

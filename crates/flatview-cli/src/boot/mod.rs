@@ -8,11 +8,14 @@ mod input;
 mod screen;
 mod trace;
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use flatview_accel::{Accelerator, Clock};
 use flatview_cpu::SoftAccelerator;
-use flatview_pc::board::{Drive, Pc, PcConfig};
+use flatview_pc::board::{Drive, Pc, PcConfig, PcError};
+use flatview_pc::devices::Serial;
 use flatview_pc::devices::block::{BlockBackend, ImageAccess, MemoryImage, RawImage};
 use flatview_pc::layout::RamLayout;
 use flatview_pc::machine::End;
@@ -23,13 +26,14 @@ pub(crate) use args::BootArgs;
 use args::{Accel, Display};
 use chardev::Chardev;
 use console::Console;
+use input::RawTerminal;
 
 use crate::error::{BootError, Error};
 use crate::exit::Exit;
 use crate::output;
 
 /// The date of a machine whose clock counts instructions: 2026-01-01, 00:00:00.
-const FIXED_DATE: u64 = 1_767_225_600;
+const FIXED_DATE: i64 = 1_767_225_600;
 
 pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     check(arguments)?;
@@ -37,9 +41,15 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     let drives = drives(arguments)?;
     let is_demo = drives.is_empty();
     let firmware = firmware::find(arguments.bios.as_deref())?;
-    let serial = arguments.serial.open("the first serial port", &console)?;
-    let debugcon = arguments.debugcon.open("the debug port", &console)?;
-    let ram = RamLayout::new(arguments.memory, &arguments.numa).map_err(option("--memory"))?;
+    // With the screen in the terminal there is no room for what devices say.
+    let usual = match arguments.display {
+        Display::None => Chardev::Stdio,
+        Display::Text => Chardev::None,
+    };
+    let open = |chardev: &Option<Chardev>, what| chardev.as_ref().unwrap_or(&usual).open(what, &console);
+    let serial = open(&arguments.serial, "the first serial port")?;
+    let debugcon = open(&arguments.debugcon, "the debug port")?;
+    let ram = RamLayout::new(arguments.memory, &arguments.numa).map_err(option(ram_option(arguments)))?;
     let config = PcConfig {
         ram,
         bios: firmware.bios,
@@ -54,9 +64,12 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
         date: arguments.icount.map(|_| FIXED_DATE),
     };
     let accelerator: Arc<dyn Accelerator> = match arguments.accel {
-        Accel::Auto | Accel::Soft => Arc::new(SoftAccelerator),
+        Accel::Auto | Accel::Soft => Arc::new(SoftAccelerator::default()),
     };
-    let mut pc = Pc::new(config, &*accelerator).map_err(option("--memory"))?;
+    let mut pc = Pc::new(config, &*accelerator).map_err(|error| match error {
+        PcError::Layout(error) => option("--memory")(error),
+        error => BootError::Machine(error),
+    })?;
     pc.machine().set_reboot(!arguments.no_reboot);
 
     let requests = pc.machine().requests().clone();
@@ -65,16 +78,22 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
         move || requests.make(Request::Quit)
     });
     let interrupted = input::on_signals(&requests)?;
-    let _terminal = input::connect(arguments, &pc, serial.input)?;
-    let _trace = arguments.trace_memory.then(|| trace_map(&pc, &console)).transpose()?;
-    let screen = (arguments.display == Display::Text).then(|| screen::Screen::start(&pc, &console));
+    let _terminal = connect(arguments, &pc, serial.input);
+    let _trace = arguments
+        .trace_memory
+        .then(|| trace_map(&pc, &console))
+        .transpose()?;
+    let screen = (arguments.display == Display::Text).then(|| screen::View::start(&pc, &console));
 
     let begin = std::time::Instant::now();
-    let end = pc.machine().run().map_err(BootError::Run);
+    let end = pc.machine().run();
     drop(screen);
-    let end = end?;
+    let end = end.map_err(BootError::Run)?;
     if arguments.mtree || is_demo {
-        console.line(&format!("\nThe memory map at the end:\n\n{}", pc.memory_space().mtree_flat()?));
+        console.line(&format!(
+            "\nThe memory map at the end:\n\n{}",
+            pc.memory_space().mtree_flat()?
+        ));
     }
     let told = tell(&end);
     let spent = begin.elapsed().as_secs_f64();
@@ -102,6 +121,26 @@ fn tell(end: &End) -> String {
     }
 }
 
+/// Brings what is typed to the guest: to the keyboard if the screen is shown, to the serial port otherwise.
+fn connect(arguments: &BootArgs, pc: &Pc, other_end: Option<File>) -> Option<RawTerminal> {
+    let to_serial = |serial: Arc<Serial>| move |bytes: &[u8]| serial.send(bytes);
+    if let (Some(other_end), Some(serial)) = (other_end, pc.serial()) {
+        input::forward(other_end, to_serial(Arc::clone(serial)));
+    }
+    let terminal = RawTerminal::enter();
+    match (arguments.display, &arguments.serial) {
+        (Display::Text, _) => {
+        }
+        (Display::None, None | Some(Chardev::Stdio)) => {
+            if let Some(serial) = pc.serial() {
+                input::forward(io::stdin(), to_serial(Arc::clone(serial)));
+            }
+        }
+        _ => {}
+    }
+    terminal
+}
+
 /// What clap cannot know.
 fn check(arguments: &BootArgs) -> Result<(), BootError> {
     let most = 4 - usize::from(arguments.cdrom.is_some());
@@ -116,9 +155,16 @@ fn drives(arguments: &BootArgs) -> Result<Vec<Drive>, BootError> {
     let open = |option, path, access| {
         RawImage::open(path, access)
             .map(|image| -> Arc<dyn BlockBackend> { Arc::new(image) })
-            .map_err(|source| BootError::Option { option, source: source.into() })
+            .map_err(|source| BootError::Option {
+                option,
+                source: source.into(),
+            })
     };
-    let access = if arguments.read_only { ImageAccess::ReadOnly } else { ImageAccess::ReadWrite };
+    let access = if arguments.read_only {
+        ImageAccess::ReadOnly
+    } else {
+        ImageAccess::ReadWrite
+    };
     let mut drives = Vec::new();
     for path in &arguments.disk {
         drives.push(Drive::Disk(open("--disk", path, access)?));
@@ -137,9 +183,21 @@ fn demo_drive() -> Drive {
     Drive::Disk(Arc::new(MemoryImage::new(flatview_pc::demo::disk())))
 }
 
+/// Which option an error of the RAM's layout is about.
+fn ram_option(arguments: &BootArgs) -> &'static str {
+    if arguments.numa.is_empty() {
+        "--memory"
+    } else {
+        "--memory and --numa"
+    }
+}
+
 /// Names the option that an error is about.
 fn option<E: std::error::Error + Send + Sync + 'static>(option: &'static str) -> impl FnOnce(E) -> BootError {
-    move |source| BootError::Option { option, source: Box::new(source) }
+    move |source| BootError::Option {
+        option,
+        source: Box::new(source),
+    }
 }
 
 fn trace_map(pc: &Pc, console: &Console) -> Result<flatview::Registration, Error> {

@@ -33,14 +33,17 @@ impl Story {
         let milliseconds = nanoseconds / 1_000_000;
         let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
         let cause = change.cause.as_deref().unwrap_or("power on");
-        let mut text =
-            format!("{dim}map {number:>3} {milliseconds:>6} ms{dim:#}  {bold}{cause}{bold:#}\n");
+        let mut text = format!("{dim}map {number:>3} {milliseconds:>6} ms{dim:#}  {bold}{cause}{bold:#}\n");
         for step in change.steps() {
             tell_step(&mut text, &step);
         }
         let strip = self.strip();
         if strip != self.strip {
-            let _ = writeln!(text, "{dim}      a0000{dim:#} {} {dim}fffff{dim:#}", painted(&strip));
+            let _ = writeln!(
+                text,
+                "{dim}      a0000{dim:#} {} {dim}fffff{dim:#}",
+                painted(&strip)
+            );
             self.strip = strip;
         }
         text
@@ -54,7 +57,10 @@ impl Story {
             line.filter(|line| address <= line.range.last())
                 .map_or('.', |line| letter(&line.shown))
         };
-        (start..end).step_by(usize::try_from(unit).unwrap_or(1)).map(letter).collect()
+        (start..end)
+            .step_by(usize::try_from(unit).unwrap_or(1))
+            .map(letter)
+            .collect()
     }
 }
 
@@ -127,7 +133,15 @@ mod test {
     fn line(start: u64, last: u64, name: &str, ram: bool, readonly: bool) -> MapLine {
         let range = AddressRange::from_bounds(start, last).unwrap();
         let (name, offset) = (name.to_owned(), 0);
-        MapLine { range, shown: Shown { name, offset, readonly, ram } }
+        MapLine {
+            range,
+            shown: Shown {
+                name,
+                offset,
+                readonly,
+                ram,
+            },
+        }
     }
 
     #[test]
@@ -137,7 +151,10 @@ mod test {
             number: 1,
             cause: None,
             gone: vec![],
-            new: vec![line(0, 0x9_ffff, "pc.ram", true, false), line(0xe_0000, 0xf_ffff, "pc.bios", true, true)],
+            new: vec![
+                line(0, 0x9_ffff, "pc.ram", true, false),
+                line(0xe_0000, 0xf_ffff, "pc.bios", true, true),
+            ],
         };
         let told = anstream::adapter::strip_str(&story.tell(&first, 0)).to_string();
         assert_eq!(
@@ -152,7 +169,10 @@ mod test {
             number: 2,
             cause: Some("PAM".into()),
             gone: first.new[1..].to_vec(),
-            new: vec![line(0xe_0000, 0xe_ffff, "pc.bios", true, true), line(0xf_0000, 0xf_ffff, "pc.ram", true, false)],
+            new: vec![
+                line(0xe_0000, 0xe_ffff, "pc.bios", true, true),
+                line(0xf_0000, 0xf_ffff, "pc.ram", true, false),
+            ],
         };
         let told = anstream::adapter::strip_str(&story.tell(&second, 12_345_678)).to_string();
         assert_eq!(
