@@ -3,8 +3,12 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use flatview_pc::board::Drive;
+use flatview_pc::devices::block::{ImageAccess, RawImage};
 use flatview_pc::machine::End;
-use support::{Guest, disk};
+use support::{Guest, disk, grub_disk};
 
 /// The boot sector of the demonstration prints what INT 15h, AX=E820h says, and switches off by ACPI.
 #[test]
@@ -25,4 +29,96 @@ fn the_demonstration_prints_the_memory_map_and_switches_off() {
 Good bye.
 ";
     assert_eq!(guest.serial.get().replace('\r', ""), map);
+    let screen = guest.pc.screen().to_string();
+    assert!(screen.contains("Booting from Hard Disk"), "{screen}");
+    assert!(
+        screen.contains("00000000fffc0000-00000000ffffffff reserved"),
+        "{screen}"
+    );
+}
+
+/// `-m 128M`, GRUB 2.06 from a disk: real mode and protected mode in turn, BIOS disk reads, E820, ports.
+#[test]
+fn grub_runs_its_script() {
+    let script = "serial --unit=0 --speed=115200
+terminal_output serial console
+lsmmap
+outl 0xcf8 0x80000000
+inl 0xcfc
+echo GRUB-DONE
+halt
+";
+    let Some(image) = grub_disk(script, &["lsmmap", "iorw", "halt"], &[]) else {
+        return;
+    };
+    let Some(mut guest) = Guest::seabios(128, vec![disk(image)]) else {
+        return;
+    };
+    guest.run_until_serial(200, "GRUB-DONE");
+    let said = guest.serial.get();
+    for line in [
+        "base_addr = 0x0, length = 0x9fc00, available RAM",
+        "base_addr = 0x100000, length = 0x7ee0000, available RAM",
+        "0x12378086",
+    ] {
+        assert!(said.contains(line), "no {line:?} in {said}");
+    }
+}
+
+/// grub-invaders: a multiboot kernel that draws on the text screen at 0xb8000 without any BIOS.
+#[test]
+fn invaders_draw_on_the_text_screen() {
+    let Some(kernel) = flatview_testkit::file("invaders", "/boot/invaders.exec") else {
+        return;
+    };
+    let script = "multiboot (memdisk)/invaders.exec\nboot\n";
+    let Some(image) = grub_disk(script, &["multiboot", "boot"], &[("invaders.exec", &kernel)]) else {
+        return;
+    };
+    let Some(mut guest) = Guest::seabios(64, vec![disk(image)]) else {
+        return;
+    };
+    let end = guest.run_until(400, "invaders", |guest| {
+        guest.pc.screen().to_string().contains("-*-")
+    });
+    assert_eq!(end, None);
+}
+
+/// U-Boot 2023.01 as firmware: 32-bit, no BIOS, a prompt on the serial port.
+#[test]
+fn u_boot_comes_to_its_prompt() {
+    let Some(rom) = flatview_testkit::file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom") else {
+        return;
+    };
+    let mut guest = Guest::new(128, std::fs::read(rom).unwrap(), None, vec![]);
+    guest.run_until_serial(60, "Hit any key to stop autoboot");
+    guest.types(b" ");
+    guest.run_until_serial(80, "=> ");
+    guest.types(b"md.l fffffff0 1\n");
+    guest.run_until_serial(100, "fffffff0:");
+}
+
+/// GRUB's rescue CD: the El Torito boot image on an ATAPI drive.
+#[test]
+fn a_cd_boots() {
+    let Some(iso) = flatview_testkit::file("grub-rescue", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+    else {
+        return;
+    };
+    let image =
+        flatview_pc::devices::block::RawImage::open(iso, flatview_pc::devices::block::ImageAccess::ReadOnly)
+            .unwrap();
+    let none = flatview_pc::board::Drive::None;
+    let drives = vec![
+        none,
+        flatview_pc::board::Drive::None,
+        flatview_pc::board::Drive::CdRom(std::sync::Arc::new(image)),
+    ];
+    let Some(mut guest) = Guest::seabios(128, drives) else {
+        return;
+    };
+    let end = guest.run_until(1500, "GRUB's menu", |guest| {
+        guest.pc.screen().to_string().contains("GNU GRUB")
+    });
+    assert_eq!(end, None);
 }

@@ -121,6 +121,17 @@ impl Guest {
         }
     }
 
+    /// Types on the serial port, as fast as the guest reads.
+    pub fn types(&mut self, text: &[u8]) {
+        let serial = Arc::clone(self.pc.serial().unwrap());
+        let mut left = text;
+        let end = self.run_until(10_000, "input", |_| {
+            left = &left[serial.send(left)..];
+            left.is_empty()
+        });
+        assert_eq!(end, None);
+    }
+
     /// Runs until the guest's serial port has said `text`.
     pub fn run_until_serial(&mut self, most: u64, text: &str) {
         let end = self.run_until(most, text, |guest| guest.serial.get().contains(text));
