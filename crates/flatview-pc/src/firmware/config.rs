@@ -105,14 +105,14 @@ impl FirmwareConfig {
     /// A machine with so much RAM below and above 4 GiB and so many CPUs, and as little else as possible.
     ///
     /// PCI devices are between the RAM and the IOAPIC, and in 2 GiB above the rest, as in QEMU's pc.
-    pub fn new(below_4g: u64, above_4g: u64, cpus: u32) -> FirmwareConfig {
+    pub fn new(below_4g: u64, above_4g: u64, cpus: u8) -> FirmwareConfig {
         FirmwareConfig {
             below_4g,
             above_4g,
             reserved: Vec::new(),
             pci_hole: AddressRange::from_bounds(below_4g, u64::from(IOAPIC) - 1),
             pci_hole64: Self::pci_hole64_from(FOUR_GIB.saturating_add(above_4g)),
-            cpus: (0..cpus).map(|apic_id| Cpu { apic_id, node: 0 }).collect(),
+            cpus: (0..cpus.into()).map(|apic_id| Cpu { apic_id, node: 0 }).collect(),
             processor_id: 0,
             numa: Vec::new(),
             memory_hotplug: None,
