@@ -109,9 +109,9 @@ fn tables(config: &FirmwareConfig) -> BTreeMap<String, Vec<u8>> {
     for entry in rsdt[36..].chunks(4) {
         let (name, table) = at(entry);
         if name == "FACP" {
-            for (field, wide) in [(36, 132), (40, 140)] {
-                assert_eq!(table[field..field + 4], table[wide..wide + 4]);
-                assert_eq!(table[wide + 4..wide + 8], [0; 4]);
+            assert_eq!(table[40..44], table[140..144]);
+            assert_eq!((&table[132..140], &table[144..148]), (&[0; 8][..], &[0; 4][..]));
+            for field in [36, 40] {
                 let (name, table) = at(&table[field..]);
                 tables.insert(name, table);
             }
