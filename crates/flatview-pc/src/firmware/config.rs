@@ -52,7 +52,8 @@ pub struct MemoryHotplug {
     pub port: u16,
     /// How many slots there are: 256 at most.
     pub slots: u16,
-    /// Where the memory devices can be.
+    /// Where the memory devices can be: behind RAM, and before [`FirmwareConfig::pci_hole64`], for which there is
+    /// [`FirmwareConfig::pci_hole64_from`].
     pub memory: AddressRange,
 }
 
@@ -104,14 +105,14 @@ impl FirmwareConfig {
     /// A machine with so much RAM below and above 4 GiB and so many CPUs, and as little else as possible.
     ///
     /// PCI devices are between the RAM and the IOAPIC, and in 2 GiB above the rest, as in QEMU's pc.
-    pub fn new(below_4g: u64, above_4g: u64, cpus: u32) -> FirmwareConfig {
+    pub fn new(below_4g: u64, above_4g: u64, cpus: u8) -> FirmwareConfig {
         FirmwareConfig {
             below_4g,
             above_4g,
             reserved: Vec::new(),
             pci_hole: AddressRange::from_bounds(below_4g, u64::from(IOAPIC) - 1),
             pci_hole64: Self::pci_hole64_from(FOUR_GIB.saturating_add(above_4g)),
-            cpus: (0..cpus).map(|apic_id| Cpu { apic_id, node: 0 }).collect(),
+            cpus: (0..cpus.into()).map(|apic_id| Cpu { apic_id, node: 0 }).collect(),
             processor_id: 0,
             numa: Vec::new(),
             memory_hotplug: None,
@@ -141,19 +142,7 @@ impl FirmwareConfig {
                 above_4g: self.above_4g,
             });
         }
-        let is_pci = |(hole, first, last): (Option<AddressRange>, u64, u64)| {
-            hole.is_none_or(|hole| hole.start() >= first && hole.last() <= last)
-        };
-        let holes = [
-            (self.pci_hole, self.below_4g, FOUR_GIB - 1),
-            (self.pci_hole64, FOUR_GIB + self.above_4g, u64::MAX),
-        ];
-        if !holes.into_iter().all(is_pci) {
-            return Err(FirmwareError::PciHole {
-                below: self.below_4g,
-                above: FOUR_GIB + self.above_4g,
-            });
-        }
+        self.check_memory_above()?;
         if self.cpus.is_empty() || self.cpus.len() > MOST_CPUS {
             return Err(FirmwareError::Cpus {
                 cpus: self.cpus.len(),
@@ -181,6 +170,32 @@ impl FirmwareConfig {
             });
         }
         self.check_numa()
+    }
+
+    /// Above 4 GiB there are RAM, memory devices, PCI devices, in this order.
+    fn check_memory_above(&self) -> Result<(), FirmwareError> {
+        let mut above = FOUR_GIB + self.above_4g;
+        if let Some(MemoryHotplug { memory, .. }) = self.memory_hotplug {
+            if memory.start() < above {
+                return Err(FirmwareError::MemoryDevices {
+                    memory,
+                    ram_end: above,
+                });
+            }
+            above = memory.last().saturating_add(1);
+        }
+        let is_within = |hole: Option<AddressRange>, first, last| {
+            hole.is_none_or(|hole| hole.start() >= first && hole.last() <= last)
+        };
+        if !is_within(self.pci_hole, self.below_4g, FOUR_GIB - 1)
+            || !is_within(self.pci_hole64, above, u64::MAX)
+        {
+            return Err(FirmwareError::PciHole {
+                below: self.below_4g,
+                above,
+            });
+        }
+        Ok(())
     }
 
     fn check_numa(&self) -> Result<(), FirmwareError> {
@@ -260,9 +275,17 @@ pub enum FirmwareError {
         /// How much is above.
         above_4g: u64,
     },
-    /// PCI devices are behind RAM, below 4 GiB and above.
+    /// Memory devices are behind RAM.
+    #[error("memory devices at {memory}: RAM ends at {ram_end:#x}, and they are behind it")]
+    MemoryDevices {
+        /// Where they should be.
+        memory: AddressRange,
+        /// Where they can begin.
+        ram_end: u64,
+    },
+    /// PCI devices are behind RAM, below 4 GiB and above, and there behind memory devices.
     #[error(
-        "the PCI holes are behind RAM: below 4 GiB from {below:#x} to 0xffffffff, and from {above:#x} on"
+        "the PCI holes are behind memory: below 4 GiB from {below:#x} to 0xffffffff, and from {above:#x} on"
     )]
     PciHole {
         /// Where the lower one can begin.

@@ -33,6 +33,7 @@ fn the_files_are_those_of_qemu() {
         slots: 4,
         memory: AddressRange::from_bounds(5 * GIB, 9 * GIB - 1).unwrap(),
     });
+    config.pci_hole64 = FirmwareConfig::pci_hole64_from(9 * GIB);
     install(&fw_cfg, &config).unwrap();
     let file = |name| fw_cfg.file(name).unwrap();
     assert_eq!(file("bootorder"), b"/rom@first\n/pci@i0cf8/*@3\0");
@@ -90,11 +91,31 @@ fn machines_that_cannot_be_described_are_refused() {
         refused(|config| config.serial_ports = 5),
         "5 serial ports: 4 are the most"
     );
+    let hotplug = |first, last| {
+        Some(MemoryHotplug {
+            port: 0xa00,
+            slots: 1,
+            memory: AddressRange::from_bounds(first, last - 1).unwrap(),
+        })
+    };
+    let mut config = FirmwareConfig::new(GIB, GIB, 1);
+    config.memory_hotplug = hotplug(4 * GIB, 5 * GIB);
+    let error = config.check().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "memory devices at 0x100000000-0x13fffffff: RAM ends at 0x140000000, and they are behind it"
+    );
+    config.memory_hotplug = hotplug(5 * GIB, 6 * GIB);
+    assert_eq!(
+        config.check().unwrap_err().to_string(),
+        "the PCI holes are behind memory: below 4 GiB from 0x40000000 to 0xffffffff, and from 0x180000000 on",
+    );
     let slots = |config: &mut FirmwareConfig| {
+        config.pci_hole64 = None;
         config.memory_hotplug = Some(MemoryHotplug {
             port: 0xa00,
             slots: 257,
-            memory: AddressRange::ALL,
+            memory: AddressRange::from_bounds(1 << 40, 1 << 41).unwrap(),
         });
     };
     assert!(refused(slots).starts_with("257 slots for memory"));
@@ -123,7 +144,7 @@ proptest! {
         (below, above) in (any::<u32>(), prop_oneof![Just(0), 0..4 * GIB, any::<u64>()]),
         cpus in prop::collection::hash_map(0..0x1_0010_u32, 0..2_u32, 0..260),
         nodes in prop::collection::vec((any::<u64>(), prop_oneof![Just(vec![]), prop::collection::vec(10_u8..12, 2)]), 0..3),
-        (slots, port, start, last) in (0..260_u16, any::<u16>(), any::<u64>(), any::<u64>()),
+        hotplug in any::<Option<(u8, u16, u64, u32)>>(),
         (serial_ports, hpet) in (0..6_u8, any::<bool>()),
     ) {
         let mut config = FirmwareConfig::new(below.into(), above, 0);
@@ -137,7 +158,15 @@ proptest! {
         if let Some(node) = config.numa.last_mut() {
             node.ram += left;
         }
-        config.memory_hotplug = AddressRange::from_bounds(start, last).map(|memory| MemoryHotplug { port, slots, memory });
+        if let Some((slots, port, size, gap)) = hotplug {
+            let start = 4 * GIB + above.min(GIB << 30) + u64::from(gap);
+            config.memory_hotplug = AddressRange::new(start, size).map(|memory| MemoryHotplug {
+                port,
+                slots: slots.into(),
+                memory,
+            });
+            config.pci_hole64 = FirmwareConfig::pci_hole64_from(start.saturating_add(size));
+        }
         (config.serial_ports, config.hpet) = (serial_ports, hpet);
         if install(&fw_cfg(), &config).is_ok() {
             prop_assert_eq!(config.check(), Ok(()));

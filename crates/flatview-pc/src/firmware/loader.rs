@@ -113,3 +113,43 @@ enum Field<'a> {
     Number(u32),
     Byte(u8),
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn commands_have_their_fields_where_firmware_reads_them() {
+        let mut loader = TableLoader::new();
+        let at = |file, offset| Place { file, offset };
+        let long = "n".repeat(80);
+        loader.allocate(&long, 0x40, Zone::FSeg);
+        loader.add_pointer(at("a", 0x0102), 8, "b");
+        loader.add_checksum(at("a", 9), 0x10, 0x24);
+        loader.write_pointer(at("a", 1), 4, at("b", 0x30));
+        let script = loader.into_bytes();
+        let commands: Vec<_> = script.chunks(128).collect();
+        let name = |name: &str| [name.as_bytes(), &vec![0; 56 - name.len()]].concat();
+        let expected = [
+            [&[1, 0, 0, 0][..], &name(&long[..55]), &[0x40, 0, 0, 0, 2]].concat(),
+            [&[2, 0, 0, 0][..], &name("a"), &name("b"), &[2, 1, 0, 0, 8]].concat(),
+            [
+                &[3, 0, 0, 0][..],
+                &name("a"),
+                &[9, 0, 0, 0, 0x10, 0, 0, 0, 0x24, 0, 0, 0],
+            ]
+            .concat(),
+            [
+                &[4, 0, 0, 0][..],
+                &name("a"),
+                &name("b"),
+                &[1, 0, 0, 0, 0x30, 0, 0, 0, 4],
+            ]
+            .concat(),
+        ];
+        for (command, mut expected) in commands.into_iter().zip(expected) {
+            expected.resize(128, 0);
+            assert_eq!(command, expected);
+        }
+    }
+}

@@ -10,6 +10,33 @@
 //! - what to boot and how long to wait for it.
 //!
 //! [`images`] finds the firmware itself.
+//!
+//! ```
+//! use flatview::{Endianness, MemTxAttrs, Memory, Owner, Size, UnassignedIo};
+//! use flatview_pc::firmware::{self, FirmwareConfig, FwCfg};
+//!
+//! let machine = Memory::new();
+//! let system = machine.region("system").container(Size::MAX);
+//! let memory = machine.create_address_space("cpu-memory", &system)?;
+//! let ports = machine.region("io").io(0x1_0000, std::sync::Arc::new(UnassignedIo));
+//! let io = machine.create_address_space("I/O", &ports)?;
+//!
+//! let fw_cfg = FwCfg::new(memory);
+//! firmware::install(&fw_cfg, &FirmwareConfig::new(0x800_0000, 0, 1))?;
+//! let regions = fw_cfg.regions(&machine, &Owner::device("fw_cfg"));
+//! machine.update(|tx| {
+//!     tx.add_subregion(&ports, FwCfg::CONTROL_PORT.into(), &regions.control)?;
+//!     tx.add_subregion(&ports, FwCfg::DMA_PORT.into(), &regions.dma)
+//! })?;
+//!
+//! let attrs = MemTxAttrs::UNSPECIFIED;
+//! io.store(0x510, 0x0003_u16, Endianness::Little, attrs)?; // how much RAM?
+//! let bytes: Vec<u8> = (0..8)
+//!     .map(|_| io.load(0x511, Endianness::Little, attrs))
+//!     .collect::<Result<_, _>>()?;
+//! assert_eq!(bytes, 0x800_0000_u64.to_le_bytes());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod acpi;
 mod config;

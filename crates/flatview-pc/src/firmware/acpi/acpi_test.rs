@@ -109,9 +109,9 @@ fn tables(config: &FirmwareConfig) -> BTreeMap<String, Vec<u8>> {
     for entry in rsdt[36..].chunks(4) {
         let (name, table) = at(entry);
         if name == "FACP" {
-            for (field, wide) in [(36, 132), (40, 140)] {
-                assert_eq!(table[field..field + 4], table[wide..wide + 4]);
-                assert_eq!(table[wide + 4..wide + 8], [0; 4]);
+            assert_eq!(table[40..44], table[140..144]);
+            assert_eq!((&table[132..140], &table[144..148]), (&[0; 8][..], &[0; 4][..]));
+            for field in [36, 40] {
                 let (name, table) = at(&table[field..]);
                 tables.insert(name, table);
             }
@@ -206,6 +206,47 @@ fn fields_of_the_fixed_table_are_where_acpica_looks() {
         "Address : 0000000000000CF9",
     ] {
         assert!(fadt.contains(line), "{line}: {fadt}");
+    }
+}
+
+/// ACPICA's interpreter has registers that are all zero, and remember what is written.
+#[test]
+fn acpica_runs_the_methods() {
+    let Some(acpiexec) = flatview_testkit::program("iasl", "acpiexec") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("DSDT.aml"), &tables(&large())["DSDT"]).unwrap();
+    let zero = "[Integer] = 0000000000000000";
+    let methods = [
+        (r"\_SB.LNKA._STA", "[Integer] = 000000000000000B"),
+        (r"\_SB.LNKA._CRS", "0000: 89 06 00 09 01 00 00 00 00 79 00"),
+        (r"\_SB.LNKB._DIS", "No object was returned"),
+        (r"\_SB.LNKB._STA", "[Integer] = 0000000000000009"),
+        (r"\_SB.LNKS._CRS", "0000: 89 06 00 09 01 09 00 00 00 79 00"),
+        (r"\_SB.MHPC.M000._STA", zero),
+        (r"\_SB.MHPC.M0FE._PXM", zero),
+        // The number of the slot was written where its address is read; and it ends before that.
+        (
+            r"\_SB.MHPC.M002._CRS",
+            "0010: 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00 00",
+        ),
+        (r"\_SB.MHPC.M002._EJ0 1", "No object was returned"),
+        (r"\_GPE._E03", "No object was returned"),
+    ];
+    let commands = methods.map(|(method, _)| format!("evaluate {method}")).join(";");
+    let mut command = Command::new(&acpiexec);
+    let output = command
+        .args(["-b", &commands, "DSDT.aml"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("ACPI Error"), "{text}");
+    let answers: Vec<_> = text.split("\nEvaluating ").skip(1).collect();
+    assert_eq!(answers.len(), methods.len(), "{text}");
+    for (answer, (method, result)) in answers.into_iter().zip(methods) {
+        assert!(answer.contains(result), "{method}: {answer}");
     }
 }
 

@@ -54,7 +54,8 @@ impl AcpiFiles {
         let facs = files.add_unsigned(&fixed::facs());
         let dsdt = files.add(dsdt::dsdt(config));
         let fadt = files.add(fixed::fadt());
-        for (field, size, table) in [(36, 4, facs), (40, 4, dsdt), (132, 8, facs), (140, 8, dsdt)] {
+        // The FACS in its 64-bit field as well would be a second one, to Linux.
+        for (field, size, table) in [(36, 4, facs), (40, 4, dsdt), (140, 8, dsdt)] {
             files.point(fadt + field, size, table);
         }
         let mut listed = vec![fadt, files.add(madt::madt(config))];

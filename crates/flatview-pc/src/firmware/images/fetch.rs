@@ -62,7 +62,7 @@ impl fmt::Display for FetchStep {
 /// returns that folder. `progress` is told what happens.
 ///
 /// It works on systems with `apt-get` and sources that have the package, as any user who may write to `cache`, which
-/// is made if there is none. Two that do it at the same time do not disturb each other.
+/// is made if there is none. Two that do it at the same time do not disturb each other. What is in `cache` stays.
 ///
 /// # Errors
 ///
@@ -100,14 +100,11 @@ pub fn fetch_debian_seabios(
     )?;
     let fresh = unpacked.join(IN_PACKAGE);
     check(&fresh)?;
-    // What is there is no good, or it would have been taken. Somebody else may have been faster.
-    if check(&images).is_err() {
-        let _ = fs::remove_dir_all(&images);
-        if let Err(source) = fs::rename(&fresh, &images)
-            && check(&images).is_err()
-        {
-            return Err(FetchError::Folder { path: images, source });
-        }
+    // Somebody else may have been faster, and what they put there is as good.
+    if let Err(source) = fs::rename(&fresh, &images)
+        && check(&images).is_err()
+    {
+        return Err(FetchError::Folder { path: images, source });
     }
     Ok(images)
 }
