@@ -62,7 +62,7 @@ fn sense(bench: &Bench) -> [u8; 3] {
 fn it_says_what_it_is() {
     let bench = bench();
     bench.task(BASE, &[0, 0, 0, 0, 0xa0, 0xec]);
-    assert_eq!((bench.status(BASE), bench.error(BASE)), (0x51, 0x04));
+    assert_eq!((bench.status(BASE), bench.error(BASE)), (0x41, 0x04));
     assert_eq!([4, 5].map(|port| bench.input::<u8>(BASE + port)), [0x14, 0xeb]);
     bench.output(BASE + 7, 0xa1_u8);
     let words = bench.read_words(BASE, 256);
