@@ -13,10 +13,11 @@ use flatview_mtree::find::Pattern;
 use flatview_mtree::lint::{self, Kind};
 use flatview_mtree::qmp::{Address, Flags, Options};
 
+use crate::boot::BootArgs;
 use crate::input::Source;
 
 /// The meaning of exit codes: for the help, and for each page of the manual.
-pub(crate) const EXIT_CODES: [(&str, &str); 5] = [
+pub(crate) const EXIT_CODES: [(&str, &str); 7] = [
     ("0", "All is well: done, equal, nothing found."),
     ("1", "Different, or something was found."),
     (
@@ -24,10 +25,12 @@ pub(crate) const EXIT_CODES: [(&str, &str); 5] = [
         "The question is wrong, or its input is, or could not be had.",
     ),
     ("3", "Open: what was given does not decide it."),
+    ("4", "The guest crashed: a triple fault."),
+    ("130", "Ctrl-C, or another signal, ended the machine."),
     ("141", "Whoever read the output left before its end."),
 ];
 
-/// Look at the memory map of any QEMU.
+/// Run a PC, and look at the memory map of any QEMU.
 #[derive(Debug, Parser)]
 #[command(name = "flatview", version, max_term_width = 100, after_long_help = exit_codes())]
 pub(crate) struct Cli {
@@ -43,6 +46,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run real firmware, and what it boots, on a PC: i440FX and PIIX3, as QEMU's `pc`.
+    ///
+    /// It needs no hypervisor and no rights. Without --disk and --cdrom it shows what it can: SeaBIOS boots a small disk
+    /// that prints the memory map it is given, and the machine's own memory map is printed at the end. Add
+    /// --trace-memory to see how that came about. Ctrl-C ends the machine.
+    Boot(BootArgs),
     /// Understand what `info mtree` prints.
     #[command(arg_required_else_help = true)]
     Mtree(MtreeArgs),

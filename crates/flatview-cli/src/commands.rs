@@ -11,6 +11,7 @@ mod lint;
 mod man;
 mod watch;
 
+use crate::boot;
 use crate::cli::{Command, MtreeArgs, MtreeCommand};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 /// Does what was asked.
 pub(crate) fn run(command: Command) -> Result<Exit, Error> {
     match command {
+        Command::Boot(arguments) => boot::run(&arguments),
         Command::Mtree(MtreeArgs { live, command }) => match command {
             MtreeCommand::Dump(arguments) => dump::run(&live, &arguments),
             MtreeCommand::Explain(arguments) => explain::run(&live, &arguments),

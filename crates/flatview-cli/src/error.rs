@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::ErrorKind as Usage;
+use flatview_accel::AccelError;
 use flatview_mtree::address::AddressError;
 use flatview_mtree::qmp::ParseAddressError;
 use flatview_mtree::text::ParseError;
+use flatview_pc::board::PcError;
+use flatview_pc::firmware::images::FetchError;
 use thiserror::Error;
 
 use crate::input;
@@ -71,9 +74,44 @@ pub(crate) enum Error {
     /// Nobody reads what we print, or it cannot be stored.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    /// A machine was not made, or does not run.
+    #[error("{0}")]
+    Boot(#[from] BootError),
+    /// The memory map cannot be shown.
+    #[error("{0}")]
+    Memory(#[from] flatview::Error),
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
+}
+
+/// Why a machine was not made, or does not run.
+#[derive(Debug, Error)]
+pub(crate) enum BootError {
+    /// What an option says is wrong.
+    #[error("{option}: {source}")]
+    Option {
+        option: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The cables have two drives each.
+    #[error("--disk: {given} disks, but there is room for {most}, beside the CD-ROM")]
+    TooManyDisks { given: usize, most: usize },
+    /// The machine cannot be made.
+    #[error("no machine: {0}")]
+    Machine(PcError),
+    /// There is no firmware, and none can be had.
+    #[error("{0}. Or give one with --bios")]
+    Fetch(#[from] FetchError),
+    /// No pseudo terminal.
+    #[error("no pseudo terminal: {0}")]
+    Pty(io::Error),
+    /// Signals cannot be caught.
+    #[error("signals cannot be caught: {0}")]
+    Signals(io::Error),
+    /// The machine cannot go on.
+    #[error("the machine cannot go on: {0}")]
+    Run(AccelError),
 }
 
 impl Error {

@@ -11,6 +11,10 @@ pub(crate) enum Exit {
     Open,
     /// Different, or something was found.
     Different,
+    /// The guest crashed.
+    Crashed,
+    /// The user ended it.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -19,6 +23,8 @@ impl From<Exit> for ExitCode {
             Exit::Ok => Self::SUCCESS,
             Exit::Different => Self::from(1),
             Exit::Open => Self::from(3),
+            Exit::Crashed => Self::from(4),
+            Exit::Interrupted => Self::from(130),
         }
     }
 }

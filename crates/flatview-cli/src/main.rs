@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod boot;
 mod cli;
 mod commands;
 mod error;

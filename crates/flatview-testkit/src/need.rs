@@ -1,8 +1,8 @@
-//! Programs that may be missing.
+//! Programs and files that may be missing.
 
 use std::env;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 /// Where `name` is in `PATH`; `None`, after a loud word on stderr, if it is nowhere and the test must skip.
@@ -18,6 +18,21 @@ pub fn program(need: &str, name: &str) -> Option<PathBuf> {
     let found = env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
+    needed(need, name, found)
+}
+
+/// `path`, if it is a file; as [`program`] otherwise. For what packages install that is no program: firmware.
+///
+/// # Panics
+///
+/// As [`program`].
+#[must_use]
+pub fn file(need: &str, path: &str) -> Option<PathBuf> {
+    let found = Some(Path::new(path)).filter(|path| path.is_file());
+    needed(need, path, found.map(Path::to_path_buf))
+}
+
+fn needed(need: &str, name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         let required = env::var("FLATVIEW_REQUIRE").unwrap_or_default();
         assert!(

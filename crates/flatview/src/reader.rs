@@ -73,6 +73,8 @@ pub struct Reader {
     hits: Places<Hit, HITS>,
     /// The memory behind some of it.
     ram: Places<RamHit, RAM_HITS>,
+    /// How many views were taken.
+    generation: u64,
     space: AddressSpace,
 }
 
@@ -196,6 +198,7 @@ impl Reader {
             hold,
             hits: Places::new(Hit::NONE),
             ram: Places::new(RamHit::NONE),
+            generation: 0,
             space,
         }
     }
@@ -210,6 +213,14 @@ impl Reader {
     pub fn view(&mut self) -> &FlatView {
         self.refresh_if_stale();
         self.hold.held().expect("just refreshed")
+    }
+
+    /// A number that grows with each view that this reader goes over to. Whoever keeps what he found, as a software TLB
+    /// does, asks whether it is still the same: one atomic load if it is.
+    #[inline]
+    pub fn generation(&mut self) -> u64 {
+        self.refresh_if_stale();
+        self.generation
     }
 
     /// The range of the current view that contains `address`.
@@ -247,6 +258,7 @@ impl Reader {
 
     #[cold]
     fn refresh(&mut self) {
+        self.generation += 1;
         let (hits, ram) = (&mut self.hits, &mut self.ram);
         self.hold.refresh_after(&self.space.inner().outlet, |old, new| {
             if let Some(replaced) = old.and_then(|old| new.replaced_chunks(old)) {

@@ -1,5 +1,27 @@
 //! The devices of the PC, and what is behind them.
+//!
+//! A device is a state in a [`Mutex`](std::sync::Mutex), made by its `new`. Its `regions` say what of it is to be
+//! mapped, and where QEMU's `pc` has it: a [`DeviceRegion`] each. Devices know wires
+//! ([`IrqLine`](crate::irq::IrqLine)), the guest's time ([`TimerQueue`](crate::timer::TimerQueue)), and nothing of
+//! the board.
 
 pub mod block;
+mod debugcon;
 pub mod ide;
+mod pit;
+mod port92;
+mod regions;
+mod serial;
 pub mod vga;
+
+pub use debugcon::Debugcon;
+pub use pit::{PIT_FREQUENCY, Pit};
+pub use port92::Port92;
+pub use regions::DeviceRegion;
+pub(crate) use regions::{ByteDevice, Bytes};
+pub use serial::Serial;
+
+/// The shortest time between two interrupts of a timer, in nanoseconds. A guest may program shorter periods; it finds
+/// the count right whenever it looks, but a vCPU that came out for each would do nothing else. (KVM does the same with
+/// `min_timer_period_us`.)
+pub(crate) const MIN_PERIOD: u64 = 10_000;

@@ -25,6 +25,11 @@ impl IrqLine {
         }
     }
 
+    /// A wire that calls `callback` with each level it is set to.
+    pub fn to_fn(callback: impl Fn(bool) + Send + Sync + 'static) -> IrqLine {
+        IrqLine::new(Arc::new(Callback(callback)), 0)
+    }
+
     /// A wire that leads nowhere.
     pub fn unconnected() -> IrqLine {
         IrqLine { sink: None, pin: 0 }
@@ -51,6 +56,14 @@ impl IrqLine {
     pub fn pulse(&self) {
         self.raise();
         self.lower();
+    }
+}
+
+struct Callback<F>(F);
+
+impl<F: Fn(bool) + Send + Sync> InterruptSink for Callback<F> {
+    fn set_irq(&self, _: u32, level: bool) {
+        (self.0)(level);
     }
 }
 

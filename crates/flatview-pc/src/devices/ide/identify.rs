@@ -24,8 +24,8 @@ pub(super) fn common(model: &str, unit: usize, mode: u8) -> Identification {
     };
     words.set(63, &[0x0007 | set(0x20)]);
     words.set(88, &[0x003f | set(0x40)]);
-    // ATA-4 to ATA-6; hardware reset: the drive found itself by its jumper, on a cable with 80 conductors.
-    words.set(80, &[0x0070]);
+    // ATA-4 to ATA-7; hardware reset: the drive found itself by its jumper, on a cable with 80 conductors.
+    words.set(80, &[0x00f0]);
     words.set(93, &[0x6001]);
     words
 }

@@ -1,0 +1,129 @@
+//! From bytes to operations.
+//!
+//! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`] and
+//! [`special`] which function executes them.
+
+pub(crate) mod integer;
+pub(crate) mod operand;
+pub(crate) mod special;
+
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+
+use crate::exec::ZERO;
+use crate::int::{low8, low16};
+use crate::ops::{LOCKED, Op, REP, REPNE, Run, branch};
+
+/// The most instructions of a block.
+const MOST: usize = 64;
+
+/// What decoding depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// 16, 32 or 64.
+    pub(crate) bits: u8,
+    /// [`Mode::is_flat`](crate::exec::Mode::is_flat).
+    pub(crate) is_flat: bool,
+    /// The offset of the first byte in its segment.
+    pub(crate) ip: u64,
+}
+
+/// What was decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) ops: Vec<Op>,
+    /// The number of bytes.
+    pub(crate) len: u64,
+}
+
+/// Decodes instructions up to one that ends a block, or to one that `bytes` does not have all of.
+pub(crate) fn decode(bytes: &[u8], context: Context, most: usize) -> Decoded {
+    let mut decoder = Decoder::with_ip(u32::from(context.bits), bytes, context.ip, DecoderOptions::NONE);
+    let mut decoded = Decoded::default();
+    let mut instruction = Instruction::default();
+    while decoder.can_decode() && decoded.ops.len() < most.min(MOST) {
+        decoder.decode_out(&mut instruction);
+        let start = decoded.len;
+        if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() as u64 - start < 15 {
+            break;
+        }
+        let op = Translator {
+            instruction: &instruction,
+            context,
+        }
+        .op(start);
+        decoded.len += u64::from(op.len);
+        decoded.ops.push(op);
+        if ends_block(&instruction) {
+            break;
+        }
+    }
+    decoded
+}
+
+/// Makes an operation of an instruction.
+pub(crate) struct Translator<'a> {
+    pub(crate) instruction: &'a Instruction,
+    pub(crate) context: Context,
+}
+
+impl Translator<'_> {
+    fn op(&self, start: u64) -> Op {
+        let instruction = self.instruction;
+        let mut op = Op {
+            run: branch::undefined,
+            imm: 0,
+            disp: 0,
+            dst: 0,
+            src: 0,
+            aux: 0,
+            base: low8(ZERO as u64),
+            index: low8(ZERO as u64),
+            scale: 0,
+            seg: 0,
+            narrow: 0,
+            start: low16(start),
+            len: low8(instruction.len() as u64),
+            prefixes: 0,
+        };
+        if instruction.has_lock_prefix() {
+            op.prefixes |= LOCKED;
+        }
+        if instruction.has_repne_prefix() {
+            op.prefixes |= REPNE;
+        } else if instruction.has_rep_prefix() {
+            op.prefixes |= REP;
+        }
+        if let Some(run) = self.run(&mut op) {
+            op.run = run;
+        }
+        op
+    }
+
+    fn run(&self, op: &mut Op) -> Option<Run> {
+        if self.instruction.is_invalid() {
+            // Longer than any instruction can be.
+            return (self.instruction.len() >= 15).then_some(branch::too_long as Run);
+        }
+        self.integer(op).or_else(|| self.special(op))
+    }
+}
+
+/// Whether nothing may follow in a block: the next instruction is somewhere else, or is to be decoded in another way.
+fn ends_block(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    if instruction.is_invalid() {
+        return true;
+    }
+    match instruction.mnemonic() {
+        M::Jmp | M::Call | M::Ret | M::Retf | M::Iret | M::Iretd | M::Iretq | M::Int | M::Int1 | M::Hlt => {
+            true
+        }
+        M::Jcxz | M::Jecxz | M::Jrcxz | M::Loop | M::Loope | M::Loopne | M::Rsm | M::Syscall | M::Sysret => {
+            true
+        }
+        M::Sysenter | M::Sysexit | M::Ud2 | M::Int3 => true,
+        // These leave the block, whatever is decoded after them.
+        M::In | M::Out | M::Cli | M::Sti | M::Popf | M::Popfd | M::Popfq | M::Wrmsr | M::Invlpg => true,
+        mnemonic => integer::condition(mnemonic, M::Jo).is_some(),
+    }
+}

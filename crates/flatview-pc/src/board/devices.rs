@@ -1,0 +1,297 @@
+//! The devices of the board, and the wires between them.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use flatview::{Error, MemoryRegionOps, Owner, Region, UnassignedIo};
+use flatview_accel::{InterruptSource, Signals};
+
+use super::config::{Drive, PcError};
+use super::{Parts, PcConfig, rom};
+use crate::chipset::{AcpiPm, Apm, Gpe0, I440fx, PirqRouter, ResetControl, isa_bridge, piix4_pm};
+use crate::device::Reset;
+use crate::devices::ide::{Ide, IdeDrive};
+use crate::devices::vga::Vga;
+use crate::devices::{Debugcon, DeviceRegion, Pit, Port92, Serial};
+use crate::firmware::{FirmwareConfig, FwCfg, NumaNode, install};
+use crate::irq::{CpuInterrupts, Gsi, Ioapic, IrqLine, Lapic, Pic};
+use crate::layout::RamLayout;
+use crate::pci::{BarKind, PciFunction};
+use crate::request::Request;
+
+/// What others want to reach.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    pub(crate) interrupts: Arc<dyn InterruptSource>,
+    pub(crate) serial: Option<Arc<Serial>>,
+    pub(crate) vga: Arc<Vga>,
+    pub(crate) pm: Arc<AcpiPm>,
+}
+
+/// Makes devices and puts them into the memory map.
+struct Builder<'a> {
+    parts: &'a Parts,
+    resets: Vec<Arc<dyn Reset>>,
+}
+
+impl Devices {
+    /// The devices, and what is reset, in its order.
+    pub(super) fn new(parts: &Parts, config: PcConfig) -> Result<(Devices, Vec<Arc<dyn Reset>>), PcError> {
+        let mut builder = Builder {
+            parts,
+            resets: Vec::new(),
+        };
+        let (interrupts, gsi) = builder.interrupt_controllers()?;
+        let isa = |irq| IrqLine::new(Arc::clone(&gsi) as _, irq);
+        builder.timers_and_ports(&isa)?;
+        let pm = builder.chipset(&isa, config.ram.size())?;
+        let vga = builder.vga(config.vga_bios)?;
+        let boot_order = builder.ide(&isa, &config.drives)?;
+        let serial = match config.serial {
+            Some(out) => Some(builder.serial(isa(4), out)?),
+            None => None,
+        };
+        if let Some(out) = config.debugcon {
+            let debugcon = Debugcon::new(out);
+            builder.ports("isa-debugcon", [Debugcon::region(&debugcon, 0x402)])?;
+        }
+        builder.fw_cfg(&config.ram, serial.is_some(), boot_order)?;
+        builder.resets.push(Arc::clone(&parts.bus) as _);
+        let devices = Devices {
+            interrupts,
+            serial,
+            vga,
+            pm,
+        };
+        Ok((devices, builder.resets))
+    }
+}
+
+impl Builder<'_> {
+    /// Maps a device's regions where it says, in `container`.
+    fn map(
+        &self,
+        container: &Region,
+        device: &str,
+        regions: impl IntoIterator<Item = DeviceRegion>,
+        priority: i32,
+    ) -> Result<(), Error> {
+        let (machine, owner) = (&self.parts.spaces.machine, Owner::device(device));
+        for region in regions {
+            let mapped = machine
+                .region(region.name)
+                .owner(&owner)
+                .io(region.size, region.ops);
+            machine.update(|tx| tx.add_subregion_overlap(container, region.address, &mapped, priority))?;
+        }
+        Ok(())
+    }
+
+    fn ports(&self, device: &str, regions: impl IntoIterator<Item = DeviceRegion>) -> Result<(), Error> {
+        self.map(&self.parts.spaces.io, device, regions, 0)
+    }
+
+    /// A port of the board itself.
+    fn port(
+        &self,
+        name: &'static str,
+        (address, size): (u64, u64),
+        ops: Arc<dyn MemoryRegionOps>,
+        priority: i32,
+    ) -> Result<(), Error> {
+        let region = DeviceRegion {
+            name,
+            address,
+            size,
+            ops,
+        };
+        self.map(&self.parts.spaces.io, name, [region], priority)
+    }
+
+    /// 8259A, I/O APIC and local APIC; the lines to them.
+    fn interrupt_controllers(&mut self) -> Result<(Arc<dyn InterruptSource>, Arc<Gsi>), Error> {
+        let Parts {
+            control,
+            timers,
+            spaces,
+            ..
+        } = self.parts;
+        let lapic = Lapic::new(0, timers, Arc::clone(control));
+        let pic = Pic::new(IrqLine::new(Arc::clone(&lapic) as _, Lapic::LINT0));
+        let ioapic = Ioapic::new(Arc::clone(&lapic));
+        self.ports("isa-pic", Pic::regions(&pic))?;
+        self.map(&spaces.system, "ioapic", [Ioapic::region(&ioapic)], 0)?;
+        // Nothing that a guest maps hides it.
+        self.map(&spaces.system, "apic", [Lapic::region(&lapic)], 0x1000)?;
+        let resets: [Arc<dyn Reset>; 3] = [
+            Arc::clone(&pic) as _,
+            Arc::clone(&ioapic) as _,
+            Arc::clone(&lapic) as _,
+        ];
+        self.resets.extend(resets);
+        let gsi = Gsi::new(Arc::clone(&pic), ioapic);
+        Ok((CpuInterrupts::new(lapic, pic), gsi))
+    }
+
+    fn timers_and_ports(&mut self, isa: &dyn Fn(u32) -> IrqLine) -> Result<(), Error> {
+        let Parts {
+            control,
+            timers,
+            requests,
+            ..
+        } = self.parts;
+        let pit = Pit::new(timers, isa(0));
+        self.ports("isa-pit", Pit::regions(&pit))?;
+        let a20 = {
+            let control = Arc::clone(control);
+            IrqLine::to_fn(move |open| control.set(Signals::A20M, !open))
+        };
+        let reset = |why| {
+            let requests = requests.clone();
+            IrqLine::to_fn(move |level| {
+                if level {
+                    requests.make(Request::Reset(why));
+                }
+            })
+        };
+        let port92 = Port92::new(a20, reset("port 0x92"));
+        self.ports("port92", [Port92::region(&port92)])?;
+        // Where firmware says how far it is, and where a coprocessor's error was taken back: nothing answers.
+        self.port("ioport80", (0x80, 1), Arc::new(UnassignedIo), 0)?;
+        self.port("ioportF0", (0xf0, 1), Arc::new(UnassignedIo), 0)?;
+        let resets: [Arc<dyn Reset>; 2] = [pit, port92];
+        self.resets.extend(resets);
+        Ok(())
+    }
+
+    /// Host bridge, ISA bridge, power management.
+    fn chipset(&mut self, isa: &dyn Fn(u32) -> IrqLine, ram_size: u64) -> Result<Arc<AcpiPm>, Error> {
+        let Parts {
+            spaces,
+            bus,
+            control,
+            timers,
+            requests,
+            map,
+            has_smm,
+            ..
+        } = self.parts;
+        self.port("pci-conf-idx", (0xcf8, 4), bus.index_ops(), 0)?;
+        self.port("pci-conf-data", (0xcfc, 4), bus.data_ops(), 0)?;
+        let reset = ResetControl::new(requests);
+        // It lies over a byte of the one before.
+        self.port("piix-reset-control", (0xcf9, 1), Arc::clone(&reset) as _, 1)?;
+        bus.add(I440fx::function(spaces, map, ram_size)?);
+        let router = PirqRouter::new((0..16).map(isa).collect());
+        bus.add(isa_bridge(spaces, &router)?);
+        let pm = AcpiPm::new(timers, isa(9), requests);
+        let function = piix4_pm(spaces, &pm, *has_smm)?;
+        let apm = Apm::new(&pm, control, &function);
+        self.port("apm-io", (0xb2, 2), Arc::clone(&apm) as _, 0)?;
+        self.port("acpi-gpe0", (0xafe0, 4), Arc::new(Gpe0(Arc::clone(&pm))), 0)?;
+        bus.add(function);
+        let resets: [Arc<dyn Reset>; 3] = [reset, apm, Arc::clone(&pm) as _];
+        self.resets.extend(resets);
+        Ok(pm)
+    }
+
+    /// The screen, with its firmware.
+    fn vga(&mut self, firmware: Option<Vec<u8>>) -> Result<Arc<Vga>, PcError> {
+        let Parts {
+            spaces, bus, timers, ..
+        } = self.parts;
+        let owner = Owner::device("VGA");
+        let vga = Vga::new(Arc::clone(timers))?;
+        let regions = vga.regions(&spaces.machine, &owner, &spaces.memory)?;
+        spaces.machine.update(|tx| {
+            tx.add_subregion_overlap(&spaces.memory, 0xa_0000, &regions.lowmem, 1)?;
+            let mut ports = regions.ports.iter();
+            ports.try_for_each(|(port, region)| tx.add_subregion(&spaces.io, *port, region))
+        })?;
+        let function = PciFunction::builder(spaces, "VGA", &owner, 2, 0)?
+            .id(0x1234, 0x1111)
+            .class(0x0300, 0, 2)
+            .config(|config| config.set_writable(0x40, &[0xff; 0xc0]))
+            .bar(0, BarKind::Memory { prefetchable: true }, 16 << 20, &regions.vram)
+            .bar(2, BarKind::Memory { prefetchable: false }, 0x1000, &regions.mmio);
+        let function = match firmware {
+            Some(image) => {
+                let rom = rom::rom(&spaces.machine, "vga.rom", &owner, &image)?;
+                function.bar(6, BarKind::Rom, image.len() as u64, &rom)
+            }
+            None => function,
+        };
+        bus.add(function.build(()));
+        self.resets.push(Arc::clone(&vga) as _);
+        Ok(vga)
+    }
+
+    /// The drives. Returns what the firmware boots from, best first.
+    fn ide(&mut self, isa: &dyn Fn(u32) -> IrqLine, drives: &[Drive]) -> Result<Vec<String>, PcError> {
+        if drives.len() > 4 {
+            return Err(PcError::TooManyDrives { drives: drives.len() });
+        }
+        let Parts { spaces, bus, .. } = self.parts;
+        let owner = Owner::device("piix3-ide");
+        let function = PciFunction::builder(spaces, "piix3-ide", &owner, 1, 1)?
+            .id(0x8086, 0x7010)
+            .class(0x0101, 0x80, 0)
+            .config(|config| {
+                config.set_writable(0x40, &[0xff; 0xc0]);
+                config.set(0x06, &[0x80, 0x02]);
+            });
+        let units = [0, 1, 2, 3].map(|unit: usize| match drives.get(unit) {
+            Some(Drive::Disk(image)) => Some(IdeDrive::Disk(Arc::clone(image))),
+            Some(Drive::CdRom(image)) => Some(IdeDrive::Cdrom(Some(Arc::clone(image)))),
+            _ => None,
+        });
+        let ide = Ide::new(function.dma().clone(), [isa(14), isa(15)], units);
+        let regions = ide.regions(&spaces.machine, &owner)?;
+        spaces.machine.update(|tx| {
+            let blocks = [(0x1f0, &regions.command[0]), (0x3f6, &regions.control[0])];
+            let second = [(0x170, &regions.command[1]), (0x376, &regions.control[1])];
+            let mut blocks = blocks.into_iter().chain(second);
+            blocks.try_for_each(|(port, region)| tx.add_subregion(&spaces.io, port, region))
+        })?;
+        let function = function.bar(4, BarKind::Io, 16, &regions.bus_master);
+        bus.add(function.build(()));
+        self.resets.push(ide);
+        let is_disk = |unit: &usize| matches!(drives.get(*unit), Some(Drive::Disk(_)));
+        let (disks, others): (Vec<usize>, Vec<usize>) = (0..drives.len())
+            .filter(|unit| !matches!(drives[*unit], Drive::None))
+            .partition(is_disk);
+        let path = |unit| format!("/pci@i0cf8/ide@1,1/drive@{:x}/disk@{:x}", unit / 2, unit % 2);
+        Ok(disks.into_iter().chain(others).map(path).collect())
+    }
+
+    fn serial(&mut self, irq: IrqLine, out: Box<dyn Write + Send>) -> Result<Arc<Serial>, Error> {
+        let serial = Serial::new(irq, out);
+        self.ports("isa-serial", [Serial::region(&serial, 0x3f8)])?;
+        self.resets.push(Arc::clone(&serial) as _);
+        Ok(serial)
+    }
+
+    fn fw_cfg(&mut self, ram: &RamLayout, has_serial: bool, boot_order: Vec<String>) -> Result<(), PcError> {
+        let Parts { spaces, memory, .. } = self.parts;
+        let mut config = FirmwareConfig::new(ram.below_4g, ram.above_4g, 1);
+        config.serial_ports = u8::from(has_serial);
+        config.numa = ram
+            .nodes
+            .iter()
+            .map(|&ram| NumaNode {
+                ram,
+                ..NumaNode::default()
+            })
+            .collect();
+        config.boot_order = boot_order;
+        let fw_cfg = FwCfg::new(memory.clone());
+        install(&fw_cfg, &config)?;
+        let regions = fw_cfg.regions(&spaces.machine, &Owner::device("fw_cfg"));
+        spaces.machine.update(|tx| {
+            tx.add_subregion(&spaces.io, FwCfg::CONTROL_PORT.into(), &regions.control)?;
+            tx.add_subregion(&spaces.io, FwCfg::DMA_PORT.into(), &regions.dma)
+        })?;
+        self.resets.push(fw_cfg);
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! How the controllers of a PC are wired to its lines, and to its CPU.
+
+use std::sync::{Arc, Mutex};
+
+use flatview_accel::InterruptSource;
+
+use crate::device::lock;
+use crate::irq::lapic::Taken;
+use crate::irq::{InterruptSink, Ioapic, Lapic, Pic};
+
+/// The global system interrupts of a PC: an [`InterruptSink`] with 24 inputs. 0 to 15 are the ISA interrupts: they go to
+/// the input of that number of the 8259A pair and of the I/O APIC, except that interrupt 0 is input 2 of the I/O APIC.
+/// 16 to 23 only go to the I/O APIC.
+#[derive(Clone, Debug)]
+pub struct Gsi {
+    pic: Arc<Mutex<Pic>>,
+    ioapic: Arc<Ioapic>,
+}
+
+impl Gsi {
+    /// Lines to these controllers.
+    pub fn new(pic: Arc<Mutex<Pic>>, ioapic: Arc<Ioapic>) -> Arc<Gsi> {
+        Arc::new(Gsi { pic, ioapic })
+    }
+}
+
+impl InterruptSink for Gsi {
+    fn set_irq(&self, pin: u32, level: bool) {
+        if pin < 16 {
+            self.pic.set_irq(pin, level);
+        }
+        self.ioapic.set_irq(if pin == 0 { 2 } else { pin }, level);
+    }
+}
+
+/// The interrupt controllers as the CPU sees them: its local APIC, and the 8259A pair behind that.
+#[derive(Clone, Debug)]
+pub struct CpuInterrupts {
+    lapic: Arc<Lapic>,
+    pic: Arc<Mutex<Pic>>,
+}
+
+impl CpuInterrupts {
+    /// `pic` drives [`Lapic::LINT0`] of `lapic`.
+    pub fn new(lapic: Arc<Lapic>, pic: Arc<Mutex<Pic>>) -> Arc<CpuInterrupts> {
+        Arc::new(CpuInterrupts { lapic, pic })
+    }
+}
+
+impl InterruptSource for CpuInterrupts {
+    fn acknowledge(&self) -> Option<u8> {
+        match self.lapic.acknowledge()? {
+            Taken::Vector(vector) => Some(vector),
+            Taken::External => Some(lock(&self.pic).acknowledge()),
+        }
+    }
+
+    fn apic_base(&self) -> u64 {
+        self.lapic.base()
+    }
+
+    fn set_apic_base(&self, value: u64) -> bool {
+        self.lapic.set_base(value)
+    }
+
+    fn cr8(&self) -> u8 {
+        self.lapic.task_priority() >> 4
+    }
+
+    fn set_cr8(&self, value: u8) {
+        self.lapic.set_task_priority(value << 4);
+    }
+}

@@ -1,0 +1,169 @@
+//! What tests of whole guests share: machines, firmware, disks. Each test takes what it needs of it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a part of tests"
+)]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use flatview_accel::Clock;
+use flatview_cpu::SoftAccelerator;
+use flatview_pc::board::{Drive, Pc, PcConfig};
+use flatview_pc::devices::block::MemoryImage;
+use flatview_pc::layout::RamLayout;
+use flatview_pc::machine::End;
+use flatview_testkit::{file, program};
+
+/// What a device wrote, to look at while the machine goes on.
+#[derive(Clone, Default)]
+pub struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Text {
+    pub fn get(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A PC whose clock counts instructions.
+pub struct Guest {
+    pub pc: Pc,
+    pub serial: Text,
+    pub debugcon: Text,
+}
+
+/// Debian's SeaBIOS and its VGA BIOS, or nothing if the test must skip.
+pub fn seabios() -> Option<(Vec<u8>, Vec<u8>)> {
+    let read = |name: &str| Some(fs::read(file("seabios", &format!("/usr/share/seabios/{name}"))?).unwrap());
+    Some((read("bios-256k.bin")?, read("vgabios-stdvga.bin")?))
+}
+
+/// A disk whose image is in memory.
+pub fn disk(image: Vec<u8>) -> Drive {
+    Drive::Disk(Arc::new(MemoryImage::new(image)))
+}
+
+impl Guest {
+    pub fn new(megabytes: u64, bios: Vec<u8>, vga_bios: Option<Vec<u8>>, drives: Vec<Drive>) -> Guest {
+        Guest::with(megabytes, bios, vga_bios, drives, |_| ())
+    }
+
+    /// With another configuration than usual.
+    pub fn with(
+        megabytes: u64,
+        bios: Vec<u8>,
+        vga_bios: Option<Vec<u8>>,
+        drives: Vec<Drive>,
+        change: impl FnOnce(&mut PcConfig),
+    ) -> Guest {
+        let (serial, debugcon) = (Text::default(), Text::default());
+        let mut config = PcConfig {
+            ram: RamLayout::new(megabytes << 20, &[]).unwrap(),
+            bios,
+            vga_bios,
+            drives,
+            serial: Some(Box::new(serial.clone())),
+            debugcon: Some(Box::new(debugcon.clone())),
+            clock: Clock::counted(0),
+            date: Some(1_767_225_600),
+        };
+        change(&mut config);
+        let pc = Pc::new(config, &SoftAccelerator::default()).unwrap();
+        Guest { pc, serial, debugcon }
+    }
+
+    /// With SeaBIOS; nothing if that is missing.
+    pub fn seabios(megabytes: u64, drives: Vec<Drive>) -> Option<Guest> {
+        let (bios, vga) = seabios()?;
+        Some(Guest::new(megabytes, bios, Some(vga), drives))
+    }
+
+    /// Runs until `done`, or the end. `most` is in millions of instructions: more is a failure.
+    pub fn run_until(
+        &mut self,
+        most: u64,
+        what: &str,
+        mut done: impl FnMut(&mut Guest) -> bool,
+    ) -> Option<End> {
+        loop {
+            if done(self) {
+                return None;
+            }
+            let end = self.pc.machine().turn().unwrap();
+            if end.is_some() {
+                return end;
+            }
+            let executed = self.pc.machine().instructions().unwrap_or(0);
+            assert!(
+                executed <= most * 1_000_000,
+                "no {what} after {executed} instructions\nserial: {}\ndebug: {}\nstate: {:x?}",
+                self.serial.get(),
+                self.debugcon.get(),
+                self.pc.machine().state(),
+            );
+        }
+    }
+
+    /// Runs until the guest's serial port has said `text`.
+    pub fn run_until_serial(&mut self, most: u64, text: &str) {
+        let end = self.run_until(most, text, |guest| guest.serial.get().contains(text));
+        assert_eq!(
+            end,
+            None,
+            "before the guest said {text:?} it said {:?}",
+            self.serial.get()
+        );
+    }
+}
+
+/// A disk that GRUB boots from: `script` is what it does, `files` are at the root of its memory disk. `modules` are
+/// beyond those for the disk itself. Nothing if GRUB's tools are missing.
+pub fn grub_disk(script: &str, modules: &[&str], files: &[(&str, &Path)]) -> Option<Vec<u8>> {
+    let mkimage = program("grub", "grub-mkimage")?;
+    let boot = file("grub", "/usr/lib/grub/i386-pc/boot.img")?;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("script.cfg"), script).unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(path("disk.tar")).unwrap());
+    for (name, file) in files {
+        archive.append_path_with_name(file, name).unwrap();
+    }
+    archive.finish().unwrap();
+    let status = Command::new(mkimage)
+        .args(["-O", "i386-pc", "-d", "/usr/lib/grub/i386-pc", "-p", "(memdisk)/"])
+        .arg("-m")
+        .arg(path("disk.tar"))
+        .arg("-c")
+        .arg(path("script.cfg"))
+        .arg("-o")
+        .arg(path("core.img"))
+        .args(["biosdisk", "memdisk", "tar", "serial", "terminal", "echo"])
+        .args(modules)
+        .status()
+        .unwrap();
+    assert!(status.success(), "grub-mkimage");
+    // What grub-bios-setup does: the boot sector says already that the core image begins in the next sector.
+    let mut image = fs::read(boot).unwrap();
+    image.resize(512, 0);
+    image[510..].copy_from_slice(&[0x55, 0xaa]);
+    image.extend(fs::read(path("core.img")).unwrap());
+    image.resize(4 << 20, 0);
+    Some(image)
+}

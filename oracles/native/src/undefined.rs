@@ -1,0 +1,67 @@
+//! What the manual leaves open: flags that have any value after an instruction (Intel SDM vol. 2, "Flags Affected"; vol. 1,
+//! appendix A), and cases without a defined result.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+use crate::case::State;
+
+const CF: u64 = 1;
+const PF: u64 = 1 << 2;
+const AF: u64 = 1 << 4;
+const ZF: u64 = 1 << 6;
+const SF: u64 = 1 << 7;
+const OF: u64 = 1 << 11;
+
+/// The flags that mean nothing after `instruction` ran from `state`. `None` if all of its result is undefined.
+#[must_use]
+pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
+    use Mnemonic as M;
+    let undefined = match instruction.mnemonic() {
+        M::And | M::Or | M::Xor | M::Test => AF,
+        M::Mul | M::Imul => SF | ZF | AF | PF,
+        M::Div | M::Idiv => CF | OF | SF | ZF | AF | PF,
+        M::Bt | M::Bts | M::Btr | M::Btc => OF | SF | AF | PF,
+        M::Bsf | M::Bsr => CF | OF | SF | AF | PF,
+        M::Daa | M::Das => OF,
+        M::Aaa | M::Aas => OF | SF | ZF | PF,
+        M::Aam | M::Aad => OF | AF | CF,
+        M::Shl | M::Sal | M::Shr | M::Sar => match count(instruction, state) {
+            0 => 0,
+            1 => AF,
+            // More than all bits went out: the last of them is nothing that CF could have.
+            n if n >= bits(instruction) && instruction.mnemonic() != M::Sar => AF | OF | CF,
+            _ => AF | OF,
+        },
+        M::Rol | M::Ror | M::Rcl | M::Rcr => match count(instruction, state) {
+            0 | 1 => 0,
+            _ => OF,
+        },
+        M::Shld | M::Shrd => match count(instruction, state) {
+            0 => 0,
+            1 => AF,
+            n if n > bits(instruction) => return None,
+            _ => AF | OF,
+        },
+        _ => 0,
+    };
+    Some(undefined)
+}
+
+/// The size of the first operand.
+fn bits(instruction: &Instruction) -> u32 {
+    let bytes = match instruction.op0_kind() {
+        OpKind::Register => instruction.op0_register().size(),
+        _ => instruction.memory_size().size(),
+    };
+    bytes as u32 * 8
+}
+
+/// The count of a shift, as far as the processor looks at it.
+fn count(instruction: &Instruction, state: &State) -> u32 {
+    let last = instruction.op_count() - 1;
+    let count = match instruction.op_kind(last) {
+        OpKind::Register if instruction.op_register(last) == Register::CL => state.gprs[1] as u8,
+        _ => instruction.immediate8(),
+    };
+    u32::from(count) & if bits(instruction) == 64 { 63 } else { 31 }
+}
