@@ -62,7 +62,7 @@ fn sense(bench: &Bench) -> [u8; 3] {
 fn it_says_what_it_is() {
     let bench = bench();
     bench.task(BASE, &[0, 0, 0, 0, 0xa0, 0xec]);
-    assert_eq!((bench.status(BASE), bench.error(BASE)), (0x51, 0x04));
+    assert_eq!((bench.status(BASE), bench.error(BASE)), (0x41, 0x04));
     assert_eq!([4, 5].map(|port| bench.input::<u8>(BASE + port)), [0x14, 0xeb]);
     bench.output(BASE + 7, 0xa1_u8);
     let words = bench.read_words(BASE, 256);
@@ -138,13 +138,13 @@ fn there_is_one_track() {
     assert_eq!(
         toc(&[0x43, 0, 0, 0, 0, 0, 0, 1, 0]),
         [
-            0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xaa, 0, 0, 0, 0, 101
+            0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x16, 0xaa, 0, 0, 0, 0, 101
         ]
     );
     let lead_out = toc(&[0x43, 2, 0, 0, 0, 0, 0xaa, 1, 0]);
     assert_eq!(
         lead_out,
-        [0, 10, 1, 1, 0, 0x14, 0xaa, 0, 0, 0, 3, 26],
+        [0, 10, 1, 1, 0, 0x16, 0xaa, 0, 0, 0, 3, 26],
         "101 + 150 frames"
     );
     assert_eq!(toc(&[0x43, 0, 1, 0, 0, 0, 0, 1, 0]).len(), 12);

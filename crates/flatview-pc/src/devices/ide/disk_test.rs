@@ -13,7 +13,7 @@ use crate::devices::block::{BlockBackend, MemoryImage};
 const BASE: u64 = 0x1f0;
 const READY: u8 = 0x50;
 const DRQ: u8 = 0x58;
-const FAILED: u8 = 0x51;
+const FAILED: u8 = 0x41;
 const ABRT: u8 = 0x04;
 const IDNF: u8 = 0x10;
 

@@ -51,7 +51,7 @@ impl Front {
 
     /// The command failed.
     pub(super) fn fail(&mut self, error: Error) {
-        self.end(Status::READY | Status::ERR);
+        self.end(Status::DRDY | Status::ERR);
         self.file.error = error.bits();
         self.interrupt = true;
     }

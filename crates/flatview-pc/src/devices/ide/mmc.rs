@@ -261,7 +261,7 @@ impl Player {
                     toc.extend([0, 0x14, 1, 0]);
                     toc.extend(address(0));
                 }
-                toc.extend([0, 0x14, 0xaa, 0]);
+                toc.extend([0, 0x16, 0xaa, 0]);
                 toc.extend(address(blocks));
             }
             // Sessions: there is one.

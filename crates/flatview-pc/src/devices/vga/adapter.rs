@@ -25,8 +25,6 @@ const LEGACY: u64 = 0xa_0000;
 const DISPI_WINDOW: u8 = 0x05;
 /// Graphics Mode: shift registers for 256 colors.
 const SHIFT_256: u8 = 0x40;
-/// Memory Mode: chain 4, all of VRAM.
-const DISPI_MEMORY_MODE: u8 = 0x0e;
 
 /// The standard VGA: see the module.
 pub struct Vga {
@@ -115,6 +113,7 @@ impl Vga {
                 Arc::new(Ports {
                     vga,
                     first,
+                    size,
                     registers,
                 }),
             )
@@ -122,13 +121,13 @@ impl Vga {
         let vram = region("vga.vram").ram(self.vram.clone());
         let chain4 = region("vga.chain4").alias(&vram, 0, 0x1_0000_u64)?;
         let mmio = region("vga.mmio").io(0x1000_u64, Arc::new(UnassignedIo));
-        let remapped = io("vga ioports remapped", 0x20, 0x3c0, Which::Vga);
+        let remapped = io("vga ioports remapped", 0x20, 0x3c0, Which::VgaMmio);
         let dispi = io("bochs dispi interface", 0x16, 0, Which::DispiMmio);
         memory.update(|tx| {
             tx.add_subregion(&mmio, 0x400, &remapped)?;
             tx.add_subregion(&mmio, 0x500, &dispi)
         })?;
-        let vga = |first: u16, size: u64| (u64::from(first), io("vga", size, first, Which::Vga));
+        let vga = |first: u16, size: u64| (u64::from(first), io("vga", size, first, Which::VgaPorts));
         let regions = VgaRegions {
             vram,
             mmio,
@@ -177,7 +176,11 @@ impl Vga {
     }
 
     pub(super) fn write_port(&self, port: u16, value: u8) -> Result<(), MemTxError> {
-        lock(&self.state).registers.write(port, value);
+        {
+            let mut state = lock(&self.state);
+            state.registers.write(port, value);
+            state.show_banks();
+        }
         self.place_chain4()
     }
 
@@ -219,8 +222,8 @@ impl Vga {
             if let Effect::Set { clear } = state.dispi.write(register, value) {
                 // A mode is no more than VRAM has.
                 let _ = state.planes.vram.fill(0, 0, clear.min(VRAM));
-                state.show_banks();
             }
+            state.show_banks();
         }
         self.place_chain4()
     }
@@ -273,18 +276,15 @@ impl State {
         memory::direct(&self.registers, self.dispi.bank_offset(), VRAM)
     }
 
-    /// A DISPI mode shows its banks in the legacy window, whatever mode was set before.
+    /// A DISPI mode shows its banks in the legacy window, whatever the VGA's registers are set to.
     fn show_banks(&mut self) {
-        let Registers {
-            sequencer, graphics, ..
-        } = &mut self.registers;
-        graphics[6] = graphics[6] & !0x0f | DISPI_WINDOW;
         let (_, _, bits) = self.dispi.mode();
-        graphics[5] &= !0x60;
-        if bits != 4 {
-            graphics[5] |= SHIFT_256;
-            sequencer[2] = 0x0f;
-            sequencer[4] |= DISPI_MEMORY_MODE;
+        self.registers.is_linear = self.dispi.is_enabled() && bits != 4;
+        if self.dispi.is_enabled() {
+            let graphics = &mut self.registers.graphics;
+            graphics[6] = graphics[6] & !0x0c | DISPI_WINDOW;
+            let shift = if self.registers.is_linear { SHIFT_256 } else { 0 };
+            graphics[5] = graphics[5] & !0x60 | shift;
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Dispi {
     bpp: u16,
     enable: u16,
     bank: u16,
+    /// Where the bank begins in VRAM: where the register says, until a mode is left.
+    bank_offset: u64,
     virtual_width: u16,
     x_offset: u16,
     y_offset: u16,
@@ -62,6 +64,7 @@ impl Dispi {
             bpp: 0,
             enable: 0,
             bank: 0,
+            bank_offset: 0,
             virtual_width: 0,
             x_offset: 0,
             y_offset: 0,
@@ -80,7 +83,7 @@ impl Dispi {
 
     /// Where the bank begins in VRAM.
     pub(super) fn bank_offset(&self) -> u64 {
-        u64::from(self.bank) << 16
+        self.bank_offset
     }
 
     pub(super) fn read(&self, register: u16) -> u16 {
@@ -118,6 +121,7 @@ impl Dispi {
                 let planes = if self.bpp == 4 { 2 } else { 0 };
                 let last = (self.vram >> 16 >> planes).saturating_sub(1);
                 self.bank = value & u16::try_from(last).unwrap_or(u16::MAX);
+                self.bank_offset = u64::from(self.bank) << 16;
             }
             index::ENABLE => return self.set_enable(value),
             _ => return Effect::None,
@@ -131,22 +135,17 @@ impl Dispi {
     fn set_enable(&mut self, value: u16) -> Effect {
         let was_enabled = self.is_enabled();
         self.enable = value;
-        match (was_enabled, self.is_enabled()) {
-            (false, true) => {
-                (self.virtual_width, self.x_offset, self.y_offset) = (0, 0, 0);
-                self.fit();
-                let clear = match value & NO_CLEAR_MEM {
-                    0 => u64::from(self.yres) * self.line(),
-                    _ => 0,
-                };
-                Effect::Set { clear }
-            }
-            (true, false) => {
-                self.bank = 0;
-                Effect::None
-            }
-            _ => Effect::None,
+        if was_enabled || !self.is_enabled() {
+            self.bank_offset = 0;
+            return Effect::None;
         }
+        (self.virtual_width, self.x_offset, self.y_offset) = (0, 0, 0);
+        self.fit();
+        let clear = match value & NO_CLEAR_MEM {
+            0 => u64::from(self.yres) * self.line(),
+            _ => 0,
+        };
+        Effect::Set { clear }
     }
 
     /// Bytes of a line; at least one.

@@ -46,8 +46,22 @@ fn everywhere(byte: u8) -> u32 {
     u32::from(byte) * 0x0101_0101
 }
 
+/// Which planes are written.
+fn map_mask(registers: &Registers) -> u8 {
+    if registers.is_linear {
+        ALL_PLANES
+    } else {
+        registers.sequencer[2]
+    }
+}
+
 fn is_chain_4(registers: &Registers) -> bool {
-    registers.sequencer[4] & CHAIN_4 != 0
+    registers.is_linear || registers.sequencer[4] & CHAIN_4 != 0
+}
+
+/// Consecutive addresses are different planes, and the logic of the planes is not used.
+fn addresses_planes(registers: &Registers) -> bool {
+    is_chain_4(registers) || registers.graphics[5] & ODD_EVEN != 0
 }
 
 /// Where in the window there is memory (Memory Map Select): the first byte, the number of bytes, and whether the bank
@@ -63,7 +77,7 @@ fn mapped(registers: &Registers) -> (u64, u64, bool) {
 
 /// What of VRAM the window shows as it is: in chain 4 mode with all planes writable.
 pub(super) fn direct(registers: &Registers, bank_offset: u64, vram: u64) -> Option<Direct> {
-    if !is_chain_4(registers) || registers.sequencer[2] & ALL_PLANES != ALL_PLANES {
+    if !is_chain_4(registers) || map_mask(registers) & ALL_PLANES != ALL_PLANES {
         return None;
     }
     let (at, size, is_banked) = mapped(registers);
@@ -122,14 +136,18 @@ impl Planes {
         let Some(Place { group, plane }) = place(registers, bank_offset, offset, self.vram.size()) else {
             return 0xff;
         };
-        self.latches = self.group(group);
-        if registers.graphics[5] & (READ_COMPARE | ODD_EVEN) == READ_COMPARE && !is_chain_4(registers) {
-            // A bit is set where all planes that are cared for have the color compared with.
-            let differs = (self.latches ^ planes(registers.graphics[2])) & planes(registers.graphics[7]);
-            !differs.to_le_bytes().into_iter().fold(0, |any, byte| any | byte)
-        } else {
-            self.latches.to_le_bytes()[usize::from(plane)]
+        let bytes = self.group(group);
+        let is_plain = addresses_planes(registers);
+        if !is_plain {
+            // As in QEMU, the latches are loaded where they are of use.
+            self.latches = bytes;
         }
+        if is_plain || registers.graphics[5] & READ_COMPARE == 0 {
+            return bytes.to_le_bytes()[usize::from(plane)];
+        }
+        // A bit is set where all planes that are cared for have the color compared with.
+        let differs = (bytes ^ planes(registers.graphics[2])) & planes(registers.graphics[7]);
+        !differs.to_le_bytes().into_iter().fold(0, |any, byte| any | byte)
     }
 
     /// The guest writes a byte of the window.
@@ -137,8 +155,8 @@ impl Planes {
         let Some(Place { group, plane }) = place(registers, bank_offset, offset, self.vram.size()) else {
             return;
         };
-        let map_mask = registers.sequencer[2];
-        if is_chain_4(registers) || registers.graphics[5] & ODD_EVEN != 0 {
+        let map_mask = map_mask(registers);
+        if addresses_planes(registers) {
             if map_mask >> plane & 1 != 0 {
                 // The place was found to lie within VRAM.
                 let _ = self.vram.store(group + u64::from(plane), value);

@@ -32,6 +32,8 @@ const CRTC_REGISTERS: usize = 0x19;
 #[derive(Clone, Debug)]
 pub(super) struct Registers {
     pub(super) sequencer: [u8; 8],
+    /// A DISPI mode with linear memory is set: chain 4, all planes, whatever the sequencer says.
+    pub(super) is_linear: bool,
     sequencer_index: u8,
     pub(super) graphics: [u8; 16],
     graphics_index: u8,
@@ -58,6 +60,7 @@ impl Registers {
     pub(super) fn new() -> Registers {
         Registers {
             sequencer: [0; 8],
+            is_linear: false,
             sequencer_index: 0,
             graphics: [0; 16],
             graphics_index: 0,
