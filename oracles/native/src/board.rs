@@ -57,7 +57,11 @@ impl Board {
             control: Arc::new(Control::new(Clock::counted(0))),
             machine: machine.clone(),
         })?;
-        Ok(Board { vcpu, space, _machine: machine })
+        Ok(Board {
+            vcpu,
+            space,
+            _machine: machine,
+        })
     }
 
     /// Reads memory; what is not there is zeroes.

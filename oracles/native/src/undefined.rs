@@ -47,6 +47,39 @@ pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
     Some(undefined)
 }
 
+/// Whether the manual leaves open what is in a general register, by its number, when `instruction` went from `before` to
+/// `after`.
+#[must_use]
+pub fn register(instruction: &Instruction, gpr: usize, before: &State, after: &State) -> bool {
+    const RCX_RSI_RDI: u64 = 1 << 1 | 1 << 6 | 1 << 7;
+    match instruction.mnemonic() {
+        // The target of a scan that found nothing.
+        Mnemonic::Bsf | Mnemonic::Bsr => {
+            after.rflags & ZF != 0 && instruction.op0_register().full_register().number() == gpr
+        }
+        // Intel's processors clear the upper halves even if nothing is to be done, AMD's do not.
+        _ => {
+            let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+            let nothing = repeats && uses_ecx(instruction) && before.gprs[1] as u32 == 0;
+            nothing && RCX_RSI_RDI >> gpr & 1 != 0
+        }
+    }
+}
+
+/// Whether it leaves open what is in memory: a segment register is pushed as four bytes, or as two with a gap above
+/// (Intel SDM vol. 2, PUSH).
+#[must_use]
+pub fn memory(instruction: &Instruction) -> bool {
+    let pushes = instruction.mnemonic() == Mnemonic::Push && instruction.op0_kind() == OpKind::Register;
+    pushes && instruction.op0_register().is_segment_register() && instruction.stack_pointer_increment() == -4
+}
+
+/// Whether a string instruction has 32-bit addresses.
+fn uses_ecx(instruction: &Instruction) -> bool {
+    let has = |kind| (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == kind);
+    has(OpKind::MemorySegESI) || has(OpKind::MemoryESEDI)
+}
+
 /// The size of the first operand.
 fn bits(instruction: &Instruction) -> u32 {
     let bytes = match instruction.op0_kind() {

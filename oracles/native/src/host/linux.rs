@@ -347,7 +347,9 @@ fn outcome(run: &Run, case: &Case) -> Outcome {
         },
     };
     let vector = get(libc::REG_TRAPNO) as u8;
-    let landed = get(libc::REG_TRAPNO) == BREAKPOINT && state.rip != case.state.rip + 1;
+    // The case itself may be an `int3`, with prefixes.
+    let end = case.state.rip + case.code.len() as u64;
+    let landed = get(libc::REG_TRAPNO) == BREAKPOINT && state.rip != end;
     // A jump that ends where no memory is has been made all the same.
     let fetch = vector == PAGE_FAULT && state.rip != case.state.rip;
     let fault = (!landed && !fetch).then_some(Fault {
