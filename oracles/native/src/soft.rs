@@ -16,7 +16,7 @@ use flatview_accel::{Accelerator, DescriptorTable, Exit, Regs, Segment, Sregs, V
 use thiserror::Error;
 
 use crate::board::{Board, BoardError};
-use crate::layout::{self, Descriptor};
+use crate::layout;
 use crate::{Arena, Case, Fault, Mode, Outcome, Selectors, State};
 
 /// The longest that a repeated instruction is followed.
@@ -264,24 +264,5 @@ fn segment(selector: u16) -> Segment {
             ..Segment::default()
         };
     };
-    cached(selector, descriptor)
-}
-
-/// The hidden part of a segment register (Intel SDM vol. 3, 3.4.3).
-fn cached(selector: u16, descriptor: Descriptor) -> Segment {
-    let (raw, g) = (descriptor.raw_limit(), descriptor.bit(55));
-    Segment {
-        base: u64::from(descriptor.base()),
-        limit: if g { raw << 12 | 0xfff } else { raw },
-        selector,
-        type_: (descriptor.0 >> 40 & 0xf) as u8,
-        present: descriptor.bit(47),
-        dpl: (descriptor.0 >> 45 & 3) as u8,
-        db: descriptor.bit(54),
-        s: descriptor.bit(44),
-        l: descriptor.bit(53),
-        g,
-        avl: descriptor.bit(52),
-        unusable: false,
-    }
+    descriptor.cached(selector)
 }
