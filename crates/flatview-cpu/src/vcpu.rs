@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flatview::Memory;
 use flatview_accel::{AccelError, DescriptorTable, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
 
 use crate::code::cache::{Cache, Key};
@@ -33,6 +34,8 @@ pub struct SoftVcpu {
     view: u64,
     /// The signals as they were looked at last.
     seen: Signals,
+    #[expect(dead_code, reason = "keeps the memory map alive")]
+    machine: Memory,
 }
 
 impl SoftVcpu {
@@ -88,6 +91,7 @@ impl SoftVcpu {
             cache: Cache::new(),
             view: 0,
             seen: Signals::empty(),
+            machine: config.machine.clone(),
         };
         vcpu.exec.power_on();
         vcpu

@@ -112,9 +112,20 @@ fn xadd<T: Int, const D: u8>(e: &mut Exec, op: &Op) -> Step {
 /// `CMPXCHG`. Memory is written in any case (Intel SDM vol. 2, CMPXCHG).
 fn cmpxchg<T: Int, const D: u8>(e: &mut Exec, op: &Op) -> Step {
     let new: T = e.reg(op.src);
+    if D == R {
+        let (found, expected): (T, T) = (e.reg(op.dst), e.reg(0));
+        compute::<T, CMP>(&mut e.r, expected, found);
+        // One of the two is written, the other stays as it is with all its bits.
+        if expected == found {
+            e.set_reg(op.dst, new);
+        } else {
+            e.set_reg(0, found);
+        }
+        return Ok(Flow::Next);
+    }
     let mut found = T::ZERO;
     let mut is_equal = false;
-    let flow = e.change::<T, D>(op, |r, old| {
+    let flow = e.change::<T, M>(op, |r, old| {
         found = old;
         let expected: T = r.reg(0);
         compute::<T, CMP>(r, expected, old);

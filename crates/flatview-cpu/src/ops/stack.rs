@@ -203,36 +203,36 @@ fn enter<T: Int>(e: &mut Exec, op: &Op) -> Step {
     let level = u64::from(op.aux % 32);
     let (sp, bp, mask) = (e.r.gpr[RSP], e.r.gpr[RBP], e.mode.stack_mask);
     let frame = sp.wrapping_sub(T::BYTES);
-    // What is pushed, from the top: the old frame pointer, those of the enclosing procedures, this one.
-    let mut pushed = [T::ZERO; 33];
-    let mut count = 1;
-    pushed[0] = e.reg(low8(RBP as u64));
-    for outer in 1..level {
-        let at = bp.wrapping_sub(outer * T::BYTES) & mask;
-        let linear = e.stack(at, T::BYTES, Access::Read)?;
-        pushed[count] = e.load(linear)?;
-        count += 1;
-    }
-    if level > 0 {
-        pushed[count] = T::truncate(frame);
-        count += 1;
-    }
-    let end = sp.wrapping_sub(count as u64 * T::BYTES).wrapping_sub(op.imm);
-    // The page that the new top is in has to be there.
-    let linear = e.stack(end & mask, 1, Access::Write)?;
-    e.probe::<u8>(linear, Access::Write)?;
-    for number in (1..=count as u64).rev() {
-        let at = sp.wrapping_sub(number * T::BYTES) & mask;
-        let linear = e.stack(at, T::BYTES, Access::Write)?;
+    // The old frame pointer, those of the enclosing procedures, this one.
+    let count = if level == 0 { 1 } else { level + 1 };
+    let end = sp.wrapping_sub(count * T::BYTES).wrapping_sub(op.imm);
+    for number in 1..=count {
+        let linear = e.stack(sp.wrapping_sub(number * T::BYTES) & mask, T::BYTES, Access::Write)?;
         e.probe::<T>(linear, Access::Write)?;
     }
-    for (number, value) in (1..).zip(&pushed[..count]) {
+    for outer in 1..level {
+        let linear = e.stack(bp.wrapping_sub(outer * T::BYTES) & mask, T::BYTES, Access::Read)?;
+        e.probe::<T>(linear, Access::Read)?;
+    }
+    // The page that the new top is in has to be there.
+    let top = e.stack(end & mask, 1, Access::Write)?;
+    e.probe::<u8>(top, Access::Write)?;
+    // One after the other: the frames may overlap.
+    for number in 1..=count {
+        let value = match number {
+            1 => e.reg(low8(RBP as u64)),
+            _ if number == count => T::truncate(frame),
+            _ => {
+                let at = bp.wrapping_sub((number - 1) * T::BYTES) & mask;
+                let linear = e.stack(at, T::BYTES, Access::Read)?;
+                e.load(linear)?
+            }
+        };
         let linear = e.stack(sp.wrapping_sub(number * T::BYTES) & mask, T::BYTES, Access::Write)?;
-        e.store(linear, *value)?;
+        e.store(linear, value)?;
     }
     e.set_sp(end);
-    let new = (e.r.gpr[RBP] & !mask) | (frame & mask);
-    e.set_reg(low8(RBP as u64), T::truncate(new));
+    e.set_reg(low8(RBP as u64), T::truncate(frame));
     Ok(e.flow)
 }
 

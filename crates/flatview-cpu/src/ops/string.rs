@@ -126,6 +126,7 @@ fn string<T: Int, const OP: u8>(e: &mut Exec, op: &Op) -> Step {
         return Ok(e.flow);
     }
     let mask = u64::MAX >> op.narrow;
+    let flags = e.r.flags;
     for _ in 0..MOST {
         let left = e.r.gpr[RCX] & mask;
         if left == 0 {
@@ -136,8 +137,12 @@ fn string<T: Int, const OP: u8>(e: &mut Exec, op: &Op) -> Step {
             STOS => e.fill_many::<T>(op, left)?,
             _ => 0,
         };
-        if done == 0 {
-            e.iterate::<T, OP>(op)?;
+        if done == 0
+            && let Err(fault) = e.iterate::<T, OP>(op)
+        {
+            // A search that faults leaves the flags as they were (Intel SDM vol. 2, REP).
+            e.r.flags = flags;
+            return Err(fault);
         }
         let done = done.max(1);
         e.advance(op, RCX, done.wrapping_neg());

@@ -3,7 +3,7 @@
 use super::{M, Op, R, Run};
 use crate::exec::mem::Access;
 use crate::exec::{Exec, Fault, Step};
-use crate::int::{Int, low16};
+use crate::int::Int;
 
 /// `LGDT` (`IDT` false), `LIDT`. With an operand size of 16 the base has 24 bits.
 fn load_table<T: Int, const IDT: bool>(e: &mut Exec, op: &Op) -> Step {
@@ -150,15 +150,15 @@ pub(crate) fn verify_run(is_write: bool, s: u8) -> Run {
 fn arpl<const D: u8>(e: &mut Exec, op: &Op) -> Step {
     need_protected(e)?;
     let rpl = e.reg::<u16>(op.src) & 3;
-    e.change::<u16, D>(op, |r, selector| {
-        let is_lower = selector & 3 < rpl;
-        r.flags.set_zf(is_lower);
-        if is_lower {
-            low16(u64::from(selector & !3 | rpl))
-        } else {
-            selector
-        }
-    })
+    let selector = e.destination::<u16, D>(op)?;
+    let is_lower = selector & 3 < rpl;
+    let flow = if is_lower {
+        e.put::<u16, D>(op, selector & !3 | rpl)?
+    } else {
+        e.after::<D, D>()?
+    };
+    e.r.flags.set_zf(is_lower);
+    Ok(flow)
 }
 
 /// The function of `ARPL`.

@@ -1,0 +1,14 @@
+//! Programs of a few instructions, on a tiny machine.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod board;
+mod code;
+mod integers;
+mod interrupts;
+mod memory;
+mod privileges;
+mod real_mode;
+mod robust;
+mod smm;
+mod strings;
+mod time;
