@@ -5,7 +5,7 @@
 //! where the vCPU stands after its step says which vector it was, and the stack what was pushed.
 //!
 //! ```text
-//! 0x2000_0000 + 0x01000 to 0x07fff  page tables: the system's pages are the supervisor's, the windows' the user's
+//! 0x2540_0000 + 0x01000 to 0x07fff  page tables: the system's pages are the supervisor's, the windows' the user's
 //!               0x08000  GDT   0x09000  LDT   0x0a000  IDT of 32-bit gates   0x0b000  IDT of 64-bit gates
 //!               0x0c000  TSSs  0x0e000  the stack of level 0   0x10000  handlers, 16 bytes for each vector
 //! ```

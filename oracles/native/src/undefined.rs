@@ -17,6 +17,13 @@ const OF: u64 = 1 << 11;
 pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
     use Mnemonic as M;
     let undefined = match instruction.mnemonic() {
+        // As four bytes, or as two with a gap above (Intel SDM vol. 2, PUSH).
+        M::Push
+            if instruction.op0_register().is_segment_register()
+                && instruction.stack_pointer_increment() == -4 =>
+        {
+            return None;
+        }
         M::And | M::Or | M::Xor | M::Test => AF,
         M::Mul | M::Imul => SF | ZF | AF | PF,
         M::Div | M::Idiv => CF | OF | SF | ZF | AF | PF,
@@ -47,6 +54,14 @@ pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
     Some(undefined)
 }
 
+/// Whether the manual leaves open what became of `instruction`: a far call out of 64-bit code, with a stack above 4 GiB.
+/// Intel's processors push the return address with the stack pointer of the code that is called, cut to 32 bits.
+#[must_use]
+pub fn outcome(instruction: &Instruction, before: &State, after: &State) -> bool {
+    let stays = after.selectors.cs == before.selectors.cs && after.rip != before.rip;
+    instruction.is_call_far_indirect() && before.gprs[4] >> 32 != 0 && !stays
+}
+
 /// Whether the manual leaves open what is in a general register, by its number, when `instruction` went from `before` to
 /// `after`.
 #[must_use]
@@ -64,14 +79,6 @@ pub fn register(instruction: &Instruction, gpr: usize, before: &State, after: &S
             nothing && RCX_RSI_RDI >> gpr & 1 != 0
         }
     }
-}
-
-/// Whether it leaves open what is in memory: a segment register is pushed as four bytes, or as two with a gap above
-/// (Intel SDM vol. 2, PUSH).
-#[must_use]
-pub fn memory(instruction: &Instruction) -> bool {
-    let pushes = instruction.mnemonic() == Mnemonic::Push && instruction.op0_kind() == OpKind::Register;
-    pushes && instruction.op0_register().is_segment_register() && instruction.stack_pointer_increment() == -4
 }
 
 /// Whether a string instruction has 32-bit addresses.

@@ -6,7 +6,7 @@ use crate::board::Board;
 use crate::layout;
 
 /// Where the system's memory is, away from what cases come across.
-pub(super) const BASE: u64 = 0x2000_0000;
+pub(super) const BASE: u64 = 0x2540_0000;
 /// Its size.
 pub(super) const SYSTEM: u64 = 0x2_0000;
 pub(super) const PML4: u64 = BASE + 0x1000;
