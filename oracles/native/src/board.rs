@@ -27,6 +27,8 @@ pub struct Board {
     /// The vCPU.
     pub vcpu: Box<dyn Vcpu>,
     space: AddressSpace,
+    /// Without it the space would be empty.
+    _machine: Memory,
 }
 
 impl Board {
@@ -53,9 +55,13 @@ impl Board {
             smm: None,
             interrupts: Arc::new(Quiet),
             control: Arc::new(Control::new(Clock::counted(0))),
-            machine,
+            machine: machine.clone(),
         })?;
-        Ok(Board { vcpu, space })
+        Ok(Board {
+            vcpu,
+            space,
+            _machine: machine,
+        })
     }
 
     /// Reads memory; what is not there is zeroes.

@@ -149,6 +149,21 @@ pub struct Case {
     pub state: State,
 }
 
+impl Case {
+    /// Where in the window its instruction lies.
+    ///
+    /// # Panics
+    ///
+    /// If that is not in the code page.
+    #[must_use]
+    pub fn code_offset(&self) -> usize {
+        let linear = self.mode.code_base().wrapping_add(self.state.rip);
+        let offset = usize::try_from(linear.wrapping_sub(self.mode.window().base)).unwrap_or(usize::MAX);
+        assert_eq!(offset / layout::PAGE, 1, "an instruction at {linear:#x}");
+        offset
+    }
+}
+
 /// What became of a case. The memory is in the [`Arena`] that it ran on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -189,9 +204,7 @@ impl Arena {
     ///
     /// If that is not in the code page.
     pub fn place(&mut self, case: &Case, bytes: impl Iterator<Item = u8>) {
-        let linear = case.mode.code_base().wrapping_add(case.state.rip);
-        let offset = usize::try_from(linear.wrapping_sub(case.mode.window().base)).unwrap_or(usize::MAX);
-        assert_eq!(offset / layout::PAGE, 1, "an instruction at {linear:#x}");
+        let offset = case.code_offset();
         self.0[offset..]
             .iter_mut()
             .zip(bytes)

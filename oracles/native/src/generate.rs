@@ -18,7 +18,7 @@
 //! | `!64`, `=64` | not in 64-bit code, only there |
 //! | `lock` | LOCK is allowed with memory |
 //! | `rep`, `repne` | may be repeated so |
-//! | `no66` | no operand-size prefix |
+//! | `no66`, `noW` | no operand-size prefix, no REX.W |
 //! | `@…` | what the registers or the memory have to be like: [`Need`] |
 
 mod address;
@@ -209,7 +209,8 @@ impl<'a> Draft<'a> {
             self.prefixes.swap(0, other);
         }
         if self.mode.bits() == 64 && !self.random.one_in(3) {
-            let rex = 0x40 | self.random.below(16) as u8;
+            let bits = if has("noW") { 8 } else { 16 };
+            let rex = 0x40 | self.random.below(bits) as u8;
             self.rex = Some(rex);
             if rex & 8 != 0 {
                 self.operand_size = 64;

@@ -13,6 +13,8 @@
 //!        + 0x10000  and what comes after it
 //! ```
 
+use flatview_accel::Segment;
+
 /// 4 KiB.
 pub const PAGE: usize = 0x1000;
 /// `int3`: where a jump lands, it stops.
@@ -137,6 +139,26 @@ impl Descriptor {
     #[must_use]
     pub fn bit(self, bit: u32) -> bool {
         self.0 >> bit & 1 != 0
+    }
+
+    /// What a segment register has after a selector of this descriptor was loaded (Intel SDM vol. 3, 3.4.3).
+    #[must_use]
+    pub fn cached(self, selector: u16) -> Segment {
+        let (raw, g) = (self.raw_limit(), self.bit(55));
+        Segment {
+            base: u64::from(self.base()),
+            limit: if g { raw << 12 | 0xfff } else { raw },
+            selector,
+            type_: (self.0 >> 40 & 0xf) as u8,
+            present: self.bit(47),
+            dpl: (self.0 >> 45 & 3) as u8,
+            db: self.bit(54),
+            s: self.bit(44),
+            l: self.bit(53),
+            g,
+            avl: self.bit(52),
+            unusable: false,
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 //! where the vCPU stands after its step says which vector it was, and the stack what was pushed.
 //!
 //! ```text
-//! 0x01000 to 0x06fff  page tables: the system's pages are the supervisor's, the windows' the user's
-//! 0x08000  GDT   0x09000  LDT   0x0a000  IDT of 32-bit gates   0x0b000  IDT of 64-bit gates
-//! 0x0c000  TSS   0x0e000  the stack of level 0   0x10000  handlers, 16 bytes for each vector
+//! 0x2540_0000 + 0x01000 to 0x07fff  page tables: the system's pages are the supervisor's, the windows' the user's
+//!               0x08000  GDT   0x09000  LDT   0x0a000  IDT of 32-bit gates   0x0b000  IDT of 64-bit gates
+//!               0x0c000  TSSs  0x0e000  the stack of level 0   0x10000  handlers, 16 bytes for each vector
 //! ```
 
 mod tables;
@@ -16,7 +16,7 @@ use flatview_accel::{Accelerator, DescriptorTable, Exit, Regs, Segment, Sregs, V
 use thiserror::Error;
 
 use crate::board::{Board, BoardError};
-use crate::layout::{self, Descriptor};
+use crate::layout;
 use crate::{Arena, Case, Fault, Mode, Outcome, Selectors, State};
 
 /// The longest that a repeated instruction is followed.
@@ -56,7 +56,7 @@ impl Soft {
     pub fn new(accelerator: &dyn Accelerator, paging: bool) -> Result<Soft, BoardError> {
         let window = layout::WINDOW as u64;
         let ram = [
-            (0, tables::SYSTEM),
+            (tables::BASE, tables::SYSTEM),
             (layout::LOW.base, window),
             (layout::HIGH.base, window),
         ];
@@ -264,24 +264,5 @@ fn segment(selector: u16) -> Segment {
             ..Segment::default()
         };
     };
-    cached(selector, descriptor)
-}
-
-/// The hidden part of a segment register (Intel SDM vol. 3, 3.4.3).
-fn cached(selector: u16, descriptor: Descriptor) -> Segment {
-    let (raw, g) = (descriptor.raw_limit(), descriptor.bit(55));
-    Segment {
-        base: u64::from(descriptor.base()),
-        limit: if g { raw << 12 | 0xfff } else { raw },
-        selector,
-        type_: (descriptor.0 >> 40 & 0xf) as u8,
-        present: descriptor.bit(47),
-        dpl: (descriptor.0 >> 45 & 3) as u8,
-        db: descriptor.bit(54),
-        s: descriptor.bit(44),
-        l: descriptor.bit(53),
-        g,
-        avl: descriptor.bit(52),
-        unusable: false,
-    }
+    descriptor.cached(selector)
 }

@@ -17,6 +17,13 @@ const OF: u64 = 1 << 11;
 pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
     use Mnemonic as M;
     let undefined = match instruction.mnemonic() {
+        // As four bytes, or as two with a gap above (Intel SDM vol. 2, PUSH).
+        M::Push
+            if instruction.op0_register().is_segment_register()
+                && instruction.stack_pointer_increment() == -4 =>
+        {
+            return None;
+        }
         M::And | M::Or | M::Xor | M::Test => AF,
         M::Mul | M::Imul => SF | ZF | AF | PF,
         M::Div | M::Idiv => CF | OF | SF | ZF | AF | PF,
@@ -45,6 +52,39 @@ pub fn flags(instruction: &Instruction, state: &State) -> Option<u64> {
         _ => 0,
     };
     Some(undefined)
+}
+
+/// Whether the manual leaves open what became of `instruction`: a far call out of 64-bit code, with a stack above 4 GiB.
+/// Intel's processors push the return address with the stack pointer of the code that is called, cut to 32 bits.
+#[must_use]
+pub fn outcome(instruction: &Instruction, before: &State, after: &State) -> bool {
+    let stays = after.selectors.cs == before.selectors.cs && after.rip != before.rip;
+    instruction.is_call_far_indirect() && before.gprs[4] >> 32 != 0 && !stays
+}
+
+/// Whether the manual leaves open what is in a general register, by its number, when `instruction` went from `before` to
+/// `after`.
+#[must_use]
+pub fn register(instruction: &Instruction, gpr: usize, before: &State, after: &State) -> bool {
+    const RCX_RSI_RDI: u64 = 1 << 1 | 1 << 6 | 1 << 7;
+    match instruction.mnemonic() {
+        // The target of a scan that found nothing.
+        Mnemonic::Bsf | Mnemonic::Bsr => {
+            after.rflags & ZF != 0 && instruction.op0_register().full_register().number() == gpr
+        }
+        // Intel's processors clear the upper halves even if nothing is to be done, AMD's do not.
+        _ => {
+            let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+            let nothing = repeats && uses_ecx(instruction) && before.gprs[1] as u32 == 0;
+            nothing && RCX_RSI_RDI >> gpr & 1 != 0
+        }
+    }
+}
+
+/// Whether a string instruction has 32-bit addresses.
+fn uses_ecx(instruction: &Instruction) -> bool {
+    let has = |kind| (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == kind);
+    has(OpKind::MemorySegESI) || has(OpKind::MemoryESEDI)
 }
 
 /// The size of the first operand.

@@ -322,6 +322,18 @@ pub const FAMILIES: &[Family] = &[
         ],
     },
     Family {
+        name: "far",
+        patterns: &[
+            "ea iz iw !64 @farcode",
+            "9a iz iw !64 @farcode",
+            "ff /3m noW @farcode",
+            "ff /5m noW @farcode", //
+            "cb @farreturn",
+            "ca iw @farreturn",
+            "cf @farreturn",
+        ],
+    },
+    Family {
         name: "descriptor",
         patterns: &[
             "0f 02 /r @selector",

@@ -2,6 +2,7 @@
 
 use super::address::mask;
 use super::{Draft, Override, RSP};
+use crate::Mode;
 use crate::layout;
 
 const RAX: usize = 0;
@@ -61,8 +62,12 @@ pub enum Need {
     Branch,
     /// `@selector`: the operand is a selector that means something.
     Selector,
-    /// `@selectors`: CX and the memory are selectors: for far pointers in memory, the word after the offset is one.
+    /// `@far`: the word after the offset of a far pointer in memory is a selector.
     FarPointer,
+    /// `@farcode`: a far pointer, in memory or in the instruction, leads to the code page through some code segment.
+    FarCode,
+    /// `@farreturn`: so do an address, flags and a stack pointer on the stack, as IRET pops them.
+    FarReturn,
     /// `@popped`: a selector is on the stack.
     Popped,
     /// `@vector`: an interrupt that Linux does not serve.
@@ -84,6 +89,8 @@ impl Need {
             "branch" => Need::Branch,
             "selector" => Need::Selector,
             "far" => Need::FarPointer,
+            "farcode" => Need::FarCode,
+            "farreturn" => Need::FarReturn,
             "popped" => Need::Popped,
             "vector" => Need::Vector,
             _ => return None,
@@ -107,9 +114,7 @@ impl Need {
                 draft.state.gprs[RBP] = frame;
             }
             Need::Flags => {
-                // TF would trap, AC would check alignment, and NT and ID stay after a signal.
-                const NOT: u64 = 1 << 8 | 1 << 14 | 1 << 18 | 1 << 21;
-                let flags = draft.random.next() & !NOT;
+                let flags = draft.popped_flags();
                 draft.poke_stack(&flags.to_le_bytes());
             }
             Need::Return => {
@@ -131,6 +136,8 @@ impl Need {
                 let at = draft.memory?.linear + u64::from(draft.operand_size / 8);
                 draft.poke(at, &selector.to_le_bytes());
             }
+            Need::FarCode => draft.far_code(),
+            Need::FarReturn => draft.far_return(),
             Need::Popped => {
                 let selector = u64::from(*draft.random.of(&SELECTORS));
                 let above = draft.random.value() & !0xffff;
@@ -164,6 +171,68 @@ impl Draft<'_> {
         self.set(RCX, count, bits);
         self.state.rflags ^= self.random.next() & super::DF;
         Some(())
+    }
+
+    /// Flags for POPF and IRET. TF would trap, AC would check alignment, and NT and ID stay after a signal.
+    fn popped_flags(&mut self) -> u64 {
+        const NOT: u64 = 1 << 8 | 1 << 14 | 1 << 18 | 1 << 21;
+        self.random.next() & !NOT
+    }
+
+    /// A selector, and an offset with it that is in the code page if it is one of code.
+    fn far_target(&mut self) -> (u64, u16) {
+        let code = [
+            layout::USER_CODE32,
+            layout::CODE16,
+            layout::CODE32,
+            layout::EXECUTE_ONLY,
+        ];
+        let selector = match self.random.below(8) {
+            0 => *self.random.of(&SELECTORS),
+            1 | 2 => self.state.selectors.cs,
+            _ => *self.random.of(&code),
+        };
+        // The 64-bit segment is something else where there is no long mode, and only it reaches above 4 GiB.
+        let selector = match (self.mode, selector) {
+            (Mode::LongHigh, other) if code.contains(&other) => layout::USER_CODE64,
+            (Mode::Long | Mode::LongHigh, other) => other,
+            (_, layout::USER_CODE64) => layout::USER_CODE32,
+            (_, other) => other,
+        };
+        let base = layout::descriptor(selector).map_or(0, |descriptor| descriptor.base());
+        let origin = if base == 0 { self.mode.window().base } else { 0 };
+        let target = origin + layout::CODE as u64 + self.code_target() % layout::PAGE as u64;
+        (target, selector)
+    }
+
+    fn far_code(&mut self) {
+        let (target, selector) = self.far_target();
+        let size = (self.operand_size / 8) as usize;
+        let mut pointer = target.to_le_bytes()[..size].to_vec();
+        pointer.extend(selector.to_le_bytes());
+        if let Some(memory) = self.memory {
+            self.poke(memory.linear, &pointer);
+        } else {
+            let at = self.body.len().saturating_sub(pointer.len());
+            self.body.splice(at.., pointer);
+        }
+    }
+
+    fn far_return(&mut self) {
+        let (target, selector) = self.far_target();
+        let (flags, stack) = (self.popped_flags(), self.stack_pointer());
+        let segment = if self.random.one_in(8) {
+            *self.random.of(&SELECTORS)
+        } else {
+            self.state.selectors.ss
+        };
+        let size = (self.operand_size / 8) as usize;
+        let values = [target, selector.into(), flags, stack, segment.into()];
+        let frame: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes()[..size].to_vec())
+            .collect();
+        self.poke_stack(&frame);
     }
 
     fn count(&mut self) {

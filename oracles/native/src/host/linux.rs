@@ -43,6 +43,8 @@ const SIGNALS: [c_int; 5] = [
     libc::SIGFPE,
     libc::SIGILL,
 ];
+/// Of the code page, in [`layout::PAGES`].
+const CODE_INDEX: usize = layout::CODE / layout::PAGE;
 const ALTERNATE_STACK: usize = 256 << 10;
 const BREAKPOINT: greg_t = 3;
 const PAGE_FAULT: u8 = 14;
@@ -162,6 +164,7 @@ impl Host {
             // SAFETY: as above.
             unsafe { ptr::copy_nonoverlapping(*from, page.as_mut_ptr(), layout::PAGE) };
         }
+        window.clear_code(case.code_offset() % layout::PAGE, case.code.len());
         let run = self.run.get_mut();
         assert_eq!(run.phase, Phase::Left, "the case ended");
         outcome(run, case)
@@ -241,7 +244,17 @@ impl Mapped {
                 *at = map(address, libc::PROT_READ | libc::PROT_WRITE, None)?;
             }
         }
+        mapped.clear_code(0, layout::PAGE);
         Ok(mapped)
+    }
+
+    /// Makes some of the code page `int3` again: cases of the other window may come here.
+    fn clear_code(&self, offset: usize, length: usize) {
+        let length = length.min(layout::PAGE - offset);
+        // SAFETY: the page is mapped.
+        let at = unsafe { self.pages[CODE_INDEX].add(offset) };
+        // SAFETY: for writing, this far, and nobody has a reference into it.
+        unsafe { ptr::write_bytes(at, layout::INT3, length) };
     }
 }
 
@@ -347,7 +360,9 @@ fn outcome(run: &Run, case: &Case) -> Outcome {
         },
     };
     let vector = get(libc::REG_TRAPNO) as u8;
-    let landed = get(libc::REG_TRAPNO) == BREAKPOINT && state.rip != case.state.rip + 1;
+    // The case itself may be an `int3`, with prefixes.
+    let end = case.state.rip + case.code.len() as u64;
+    let landed = get(libc::REG_TRAPNO) == BREAKPOINT && state.rip != end;
     // A jump that ends where no memory is has been made all the same.
     let fetch = vector == PAGE_FAULT && state.rip != case.state.rip;
     let fault = (!landed && !fetch).then_some(Fault {

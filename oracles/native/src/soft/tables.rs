@@ -5,25 +5,27 @@ use flatview_accel::Segment;
 use crate::board::Board;
 use crate::layout;
 
-/// The size of the system's memory, from 0.
+/// Where the system's memory is, away from what cases come across.
+pub(super) const BASE: u64 = 0x2540_0000;
+/// Its size.
 pub(super) const SYSTEM: u64 = 0x2_0000;
-pub(super) const PML4: u64 = 0x1000;
-const PDPT: u64 = 0x2000;
-const SYSTEM_DIRECTORY: u64 = 0x3000;
-const SYSTEM_TABLE: u64 = 0x4000;
-const WINDOW_DIRECTORY: u64 = 0x5000;
-const WINDOW_TABLE: u64 = 0x6000;
-const HIGH_DIRECTORY: u64 = 0x7000;
-const HIGH_TABLE: u64 = 0x1_f000;
-pub(super) const GDT: u64 = 0x8000;
-const LDT: u64 = 0x9000;
-pub(super) const IDT32: u64 = 0xa000;
-pub(super) const IDT64: u64 = 0xb000;
-const TSS: u64 = 0xc000;
-const TSS32: u64 = 0xc800;
-const STACK_TOP: u64 = 0xf000;
+pub(super) const PML4: u64 = BASE + 0x1000;
+const PDPT: u64 = BASE + 0x2000;
+const SYSTEM_DIRECTORY: u64 = BASE + 0x3000;
+const SYSTEM_TABLE: u64 = BASE + 0x4000;
+const WINDOW_DIRECTORY: u64 = BASE + 0x5000;
+const WINDOW_TABLE: u64 = BASE + 0x6000;
+const HIGH_DIRECTORY: u64 = BASE + 0x7000;
+const HIGH_TABLE: u64 = BASE + 0x1_f000;
+pub(super) const GDT: u64 = BASE + 0x8000;
+const LDT: u64 = BASE + 0x9000;
+pub(super) const IDT32: u64 = BASE + 0xa000;
+pub(super) const IDT64: u64 = BASE + 0xb000;
+const TSS: u64 = BASE + 0xc000;
+const TSS32: u64 = BASE + 0xc800;
+const STACK_TOP: u64 = BASE + 0xf000;
 /// Where gates lead: 16 bytes for each vector.
-pub(super) const HANDLERS: u64 = 0x1_0000;
+pub(super) const HANDLERS: u64 = BASE + 0x1_0000;
 
 const TASK: u16 = 0x40;
 const LOCAL: u16 = 0x50;
@@ -72,18 +74,15 @@ fn words(board: &Board, at: u64, words: impl IntoIterator<Item = u64>) {
 fn descriptors(board: &Board) {
     words(board, GDT, layout::GDT.map(|descriptor| descriptor.0));
     words(board, LDT, layout::LDT.map(|descriptor| descriptor.0));
-    // An available TSS would do as well, but TR has it busy.
-    const BUSY_TSS: u64 = 0x8b << 40;
-    const LOCAL_TABLE: u64 = 0x82 << 40;
     words(
         board,
         GDT + u64::from(TASK),
-        [TSS << 16 | BUSY_TSS | u64::from(TSS_LIMIT), 0],
+        [system_descriptor(TSS, TSS_LIMIT, 0x8b), 0],
     );
     words(
         board,
         GDT + u64::from(LOCAL),
-        [LDT << 16 | LOCAL_TABLE | u64::from(LDT_LIMIT), 0],
+        [system_descriptor(LDT, LDT_LIMIT, 0x82), 0],
     );
     // RSP0 of the 64-bit TSS; ESP0 and SS0 of the 32-bit one (Intel SDM vol. 3, figures 9-11 and 9-2). Neither has an
     // I/O permission map: its offset is beyond the limit.
@@ -93,6 +92,11 @@ fn descriptors(board: &Board) {
     for tss in [TSS, TSS32] {
         board.write(tss + 0x66, &0x68_u16.to_le_bytes());
     }
+}
+
+/// The low half of a TSS's or a local table's descriptor (Intel SDM vol. 3, figure 9-4).
+fn system_descriptor(base: u64, limit: u32, access: u64) -> u64 {
+    (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56 | access << 40 | u64::from(limit)
 }
 
 fn gates(board: &Board) {
@@ -117,12 +121,13 @@ fn pages(board: &Board) {
     let gigabyte = |address: u64| address >> 30 & 0x1ff;
     words(board, PML4, [PDPT | USER]);
     words(board, PDPT, [SYSTEM_DIRECTORY | PRESENT_WRITE]);
-    words(board, SYSTEM_DIRECTORY, [SYSTEM_TABLE | PRESENT_WRITE]);
     words(
         board,
-        SYSTEM_TABLE,
-        (0..SYSTEM >> 12).map(|page| page << 12 | PRESENT_WRITE),
+        SYSTEM_DIRECTORY + 8 * (BASE >> 21 & 0x1ff),
+        [SYSTEM_TABLE | PRESENT_WRITE],
     );
+    let system = (BASE..BASE + SYSTEM).step_by(layout::PAGE);
+    words(board, SYSTEM_TABLE, system.map(|page| page | PRESENT_WRITE));
     for (window, directory, table) in [
         (&layout::LOW, WINDOW_DIRECTORY, WINDOW_TABLE),
         (&layout::HIGH, HIGH_DIRECTORY, HIGH_TABLE),
