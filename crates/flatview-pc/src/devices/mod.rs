@@ -9,6 +9,7 @@ mod debugcon;
 mod pit;
 mod port92;
 mod regions;
+mod rtc;
 mod serial;
 
 pub use debugcon::Debugcon;
@@ -16,6 +17,7 @@ pub use pit::{PIT_FREQUENCY, Pit};
 pub use port92::Port92;
 pub use regions::DeviceRegion;
 pub(crate) use regions::{ByteDevice, Bytes};
+pub use rtc::Rtc;
 pub use serial::Serial;
 
 /// The shortest time between two interrupts of a timer, in nanoseconds. A guest may program shorter periods; it finds
