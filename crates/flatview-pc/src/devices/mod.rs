@@ -6,6 +6,7 @@
 //! the board.
 
 mod debugcon;
+mod hpet;
 mod i8042;
 mod pit;
 mod port92;
@@ -14,6 +15,7 @@ mod rtc;
 mod serial;
 
 pub use debugcon::Debugcon;
+pub use hpet::{Hpet, HpetLines};
 pub use i8042::{I8042, I8042Lines, Key};
 pub use pit::{PIT_FREQUENCY, Pit};
 pub use port92::Port92;
