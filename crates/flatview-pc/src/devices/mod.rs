@@ -7,18 +7,24 @@
 
 pub mod block;
 mod debugcon;
+mod hpet;
+mod i8042;
 pub mod ide;
 mod pit;
 mod port92;
 mod regions;
+mod rtc;
 mod serial;
 pub mod vga;
 
 pub use debugcon::Debugcon;
+pub use hpet::{Hpet, HpetLines};
+pub use i8042::{I8042, I8042Lines, Key};
 pub use pit::{PIT_FREQUENCY, Pit};
 pub use port92::Port92;
 pub use regions::DeviceRegion;
 pub(crate) use regions::{ByteDevice, Bytes};
+pub use rtc::Rtc;
 pub use serial::Serial;
 
 /// The shortest time between two interrupts of a timer, in nanoseconds. A guest may program shorter periods; it finds

@@ -179,6 +179,18 @@ fn isa_interrupt_0_is_input_2_and_extint_asks_the_8259a() {
 }
 
 #[test]
+fn isa_interrupt_0_and_gsi_2_share_an_input() {
+    let bench = Bench::new();
+    bench.redirect(2, 0x31);
+    bench.gsi.set_irq(0, true);
+    assert_eq!(bench.interrupt(), Some(0x31));
+    bench.end_of_interrupt();
+    bench.gsi.set_irq(2, false);
+    bench.gsi.set_irq(0, true);
+    assert_eq!(bench.interrupt(), None, "it was high all the time");
+}
+
+#[test]
 fn a_machine_that_is_dropped_leaves_nothing() {
     let bench = Bench::new();
     let (ioapic, lapic) = (Arc::downgrade(&bench.ioapic), Arc::downgrade(&bench.lapic));

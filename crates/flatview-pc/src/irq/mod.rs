@@ -29,7 +29,7 @@
 //! # Locks
 //!
 //! A device may raise or lower a line while it holds its own lock: a controller never calls a device. Among the
-//! controllers the order is [`Pic`], [`Ioapic`], [`Lapic`], [`Control`](flatview_accel::Control).
+//! controllers the order is [`Gsi`], [`Pic`], [`Ioapic`], [`Lapic`], [`Control`](flatview_accel::Control).
 
 mod ioapic;
 mod lapic;

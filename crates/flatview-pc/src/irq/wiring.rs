@@ -11,16 +11,19 @@ use crate::irq::{InterruptSink, Ioapic, Lapic, Pic};
 /// The global system interrupts of a PC: an [`InterruptSink`] with 24 inputs. 0 to 15 are the ISA interrupts: they go to
 /// the input of that number of the 8259A pair and of the I/O APIC, except that interrupt 0 is input 2 of the I/O APIC.
 /// 16 to 23 only go to the I/O APIC.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Gsi {
     pic: Arc<Mutex<Pic>>,
     ioapic: Arc<Ioapic>,
+    /// The levels of 0 and of 2, which share an input of the I/O APIC. Held while that is told; before all other locks.
+    shared: Mutex<[bool; 2]>,
 }
 
 impl Gsi {
     /// Lines to these controllers.
     pub fn new(pic: Arc<Mutex<Pic>>, ioapic: Arc<Ioapic>) -> Arc<Gsi> {
-        Arc::new(Gsi { pic, ioapic })
+        let shared = Mutex::default();
+        Arc::new(Gsi { pic, ioapic, shared })
     }
 }
 
@@ -29,7 +32,13 @@ impl InterruptSink for Gsi {
         if pin < 16 {
             self.pic.set_irq(pin, level);
         }
-        self.ioapic.set_irq(if pin == 0 { 2 } else { pin }, level);
+        if let 0 | 2 = pin {
+            let mut shared = lock(&self.shared);
+            shared[usize::from(pin == 2)] = level;
+            self.ioapic.set_irq(2, shared[0] || shared[1]);
+        } else {
+            self.ioapic.set_irq(pin, level);
+        }
     }
 }
 
