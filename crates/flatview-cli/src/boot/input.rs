@@ -1,11 +1,13 @@
 //! What reaches a running machine from outside: signals, and what somebody types.
 
 use std::io::{self, IsTerminal, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use flatview_pc::device::lock;
+use flatview_pc::devices::{I8042, Key};
 use flatview_pc::request::{Request, Requests};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -92,6 +94,19 @@ pub(super) fn forward(mut from: impl Read + Send + 'static, take: impl Fn(&[u8])
             }
         }
     });
+}
+
+/// Types what a terminal sends on the guest's keyboard. Returns how many of the bytes were typed, or have no key.
+pub(super) fn type_on(keyboard: &Mutex<I8042>, bytes: &[u8]) -> usize {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return bytes.len();
+    };
+    // The Enter and Backspace keys of terminals send these.
+    let text = text.replace('\r', "\n").replace('\x7f', "\x08");
+    let typed = lock(keyboard).type_text(&text);
+    // What has no key is passed over.
+    let rest = text[typed..].chars().next();
+    typed + rest.filter(|next| Key::typing(*next).is_none()).map_or(0, char::len_utf8)
 }
 
 /// The error of a pseudo terminal with nobody at the other end.

@@ -130,6 +130,8 @@ fn connect(arguments: &BootArgs, pc: &Pc, other_end: Option<File>) -> Option<Raw
     let terminal = RawTerminal::enter();
     match (arguments.display, &arguments.serial) {
         (Display::Text, _) => {
+            let keyboard = Arc::clone(pc.keyboard());
+            input::forward(io::stdin(), move |bytes| input::type_on(&keyboard, bytes));
         }
         (Display::None, None | Some(Chardev::Stdio)) => {
             if let Some(serial) = pc.serial() {

@@ -1,7 +1,7 @@
 //! The devices of the board, and the wires between them.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use flatview::{Error, MemoryRegionOps, Owner, Region, UnassignedIo};
 use flatview_accel::{InterruptSource, Signals};
@@ -9,10 +9,10 @@ use flatview_accel::{InterruptSource, Signals};
 use super::config::{Drive, PcError};
 use super::{Parts, PcConfig, rom};
 use crate::chipset::{AcpiPm, Apm, Gpe0, I440fx, PirqRouter, ResetControl, isa_bridge, piix4_pm};
-use crate::device::Reset;
+use crate::device::{Reset, lock};
 use crate::devices::ide::{Ide, IdeDrive};
 use crate::devices::vga::Vga;
-use crate::devices::{Debugcon, DeviceRegion, Pit, Port92, Serial};
+use crate::devices::{Debugcon, DeviceRegion, Hpet, HpetLines, I8042, I8042Lines, Pit, Port92, Rtc, Serial};
 use crate::firmware::{FirmwareConfig, FwCfg, NumaNode, install};
 use crate::irq::{CpuInterrupts, Gsi, Ioapic, IrqLine, Lapic, Pic};
 use crate::layout::RamLayout;
@@ -24,6 +24,7 @@ use crate::request::Request;
 pub(crate) struct Devices {
     pub(crate) interrupts: Arc<dyn InterruptSource>,
     pub(crate) serial: Option<Arc<Serial>>,
+    pub(crate) keyboard: Arc<Mutex<I8042>>,
     pub(crate) vga: Arc<Vga>,
     pub(crate) pm: Arc<AcpiPm>,
 }
@@ -43,10 +44,12 @@ impl Devices {
         };
         let (interrupts, gsi) = builder.interrupt_controllers()?;
         let isa = |irq| IrqLine::new(Arc::clone(&gsi) as _, irq);
-        builder.timers_and_ports(&isa)?;
+        let rtc = builder.timers(&isa, config.date)?;
+        let keyboard = builder.legacy_ports(&isa)?;
         let pm = builder.chipset(&isa, config.ram.size())?;
         let vga = builder.vga(config.vga_bios)?;
-        let boot_order = builder.ide(&isa, &config.drives)?;
+        let ide = builder.ide(&isa, &config.drives)?;
+        set_cmos(&mut lock(&rtc), &config.ram, &ide);
         let serial = match config.serial {
             Some(out) => Some(builder.serial(isa(4), out)?),
             None => None,
@@ -55,11 +58,12 @@ impl Devices {
             let debugcon = Debugcon::new(out);
             builder.ports("isa-debugcon", [Debugcon::region(&debugcon, 0x402)])?;
         }
-        builder.fw_cfg(&config.ram, serial.is_some(), boot_order)?;
+        builder.fw_cfg(&config.ram, serial.is_some())?;
         builder.resets.push(Arc::clone(&parts.bus) as _);
         let devices = Devices {
             interrupts,
             serial,
+            keyboard,
             vga,
             pm,
         };
@@ -133,15 +137,36 @@ impl Builder<'_> {
         Ok((CpuInterrupts::new(lapic, pic), gsi))
     }
 
-    fn timers_and_ports(&mut self, isa: &dyn Fn(u32) -> IrqLine) -> Result<(), Error> {
+    /// HPET, and the PIT and the RTC, whose interrupts it can replace. Returns the RTC.
+    fn timers(&mut self, isa: &dyn Fn(u32) -> IrqLine, date: Option<i64>) -> Result<Arc<Mutex<Rtc>>, Error> {
+        let Parts { timers, spaces, .. } = self.parts;
+        let lines = HpetLines {
+            irq_0: isa(0),
+            irq_8: isa(8),
+            gsi_2: isa(2),
+        };
+        let hpet = Hpet::new(timers, lines);
+        self.map(&spaces.system, "hpet", [Hpet::region(&hpet)], 0)?;
+        let replaced = |input| IrqLine::new(Arc::clone(&hpet) as _, input);
+        let pit = Pit::new(timers, replaced(Hpet::PIT));
+        self.ports("isa-pit", Pit::regions(&pit))?;
+        let date = date.unwrap_or_else(Rtc::host_time);
+        let rtc = Rtc::new(timers, replaced(Hpet::RTC), date);
+        self.ports("mc146818rtc", Rtc::regions(&rtc))?;
+        let resets: [Arc<dyn Reset>; 3] = [pit, Arc::clone(&rtc) as _, hpet];
+        self.resets.extend(resets);
+        Ok(rtc)
+    }
+
+    /// Keyboard controller, and the ports of the board itself.
+    fn legacy_ports(&mut self, isa: &dyn Fn(u32) -> IrqLine) -> Result<Arc<Mutex<I8042>>, Error> {
         let Parts {
             control,
             timers,
             requests,
             ..
         } = self.parts;
-        let pit = Pit::new(timers, isa(0));
-        self.ports("isa-pit", Pit::regions(&pit))?;
+        // Two devices drive it: the one that spoke last is heard.
         let a20 = {
             let control = Arc::clone(control);
             IrqLine::to_fn(move |open| control.set(Signals::A20M, !open))
@@ -154,14 +179,22 @@ impl Builder<'_> {
                 }
             })
         };
+        let lines = I8042Lines {
+            keyboard: isa(1),
+            mouse: isa(12),
+            a20: a20.clone(),
+            reset: reset("the keyboard controller"),
+        };
+        let keyboard = I8042::new(timers, lines);
+        self.ports("i8042", I8042::regions(&keyboard))?;
         let port92 = Port92::new(a20, reset("port 0x92"));
         self.ports("port92", [Port92::region(&port92)])?;
         // Where firmware says how far it is, and where a coprocessor's error was taken back: nothing answers.
         self.port("ioport80", (0x80, 1), Arc::new(UnassignedIo), 0)?;
         self.port("ioportF0", (0xf0, 1), Arc::new(UnassignedIo), 0)?;
-        let resets: [Arc<dyn Reset>; 2] = [pit, port92];
+        let resets: [Arc<dyn Reset>; 2] = [Arc::clone(&keyboard) as _, port92];
         self.resets.extend(resets);
-        Ok(())
+        Ok(keyboard)
     }
 
     /// Host bridge, ISA bridge, power management.
@@ -226,8 +259,8 @@ impl Builder<'_> {
         Ok(vga)
     }
 
-    /// The drives. Returns what the firmware boots from, best first.
-    fn ide(&mut self, isa: &dyn Fn(u32) -> IrqLine, drives: &[Drive]) -> Result<Vec<String>, PcError> {
+    /// The drives.
+    fn ide(&mut self, isa: &dyn Fn(u32) -> IrqLine, drives: &[Drive]) -> Result<Arc<Ide>, PcError> {
         if drives.len() > 4 {
             return Err(PcError::TooManyDrives { drives: drives.len() });
         }
@@ -255,13 +288,8 @@ impl Builder<'_> {
         })?;
         let function = function.bar(4, BarKind::Io, 16, &regions.bus_master);
         bus.add(function.build(()));
-        self.resets.push(ide);
-        let is_disk = |unit: &usize| matches!(drives.get(*unit), Some(Drive::Disk(_)));
-        let (disks, others): (Vec<usize>, Vec<usize>) = (0..drives.len())
-            .filter(|unit| !matches!(drives[*unit], Drive::None))
-            .partition(is_disk);
-        let path = |unit| format!("/pci@i0cf8/ide@1,1/drive@{:x}/disk@{:x}", unit / 2, unit % 2);
-        Ok(disks.into_iter().chain(others).map(path).collect())
+        self.resets.push(Arc::clone(&ide) as _);
+        Ok(ide)
     }
 
     fn serial(&mut self, irq: IrqLine, out: Box<dyn Write + Send>) -> Result<Arc<Serial>, Error> {
@@ -271,7 +299,7 @@ impl Builder<'_> {
         Ok(serial)
     }
 
-    fn fw_cfg(&mut self, ram: &RamLayout, has_serial: bool, boot_order: Vec<String>) -> Result<(), PcError> {
+    fn fw_cfg(&mut self, ram: &RamLayout, has_serial: bool) -> Result<(), PcError> {
         let Parts { spaces, memory, .. } = self.parts;
         let mut config = FirmwareConfig::new(ram.below_4g, ram.above_4g, 1);
         config.serial_ports = u8::from(has_serial);
@@ -283,7 +311,7 @@ impl Builder<'_> {
                 ..NumaNode::default()
             })
             .collect();
-        config.boot_order = boot_order;
+        config.hpet = true;
         let fw_cfg = FwCfg::new(memory.clone());
         install(&fw_cfg, &config)?;
         let regions = fw_cfg.regions(&spaces.machine, &Owner::device("fw_cfg"));
@@ -294,4 +322,47 @@ impl Builder<'_> {
         self.resets.push(fw_cfg);
         Ok(())
     }
+}
+
+/// What the firmware looks for in the RTC's memory, as QEMU's `pc` has it.
+fn set_cmos(rtc: &mut Rtc, ram: &RamLayout, ide: &Ide) {
+    rtc.set_memory(ram.below_4g, ram.above_4g);
+    // A coprocessor, and a PS/2 mouse.
+    rtc.set(0x14, 0x06);
+    // Boot from disk, floppy, CD-ROM, in this order.
+    rtc.set(0x3d, 0x12);
+    rtc.set(0x38, 0x30);
+    let mut translations = 0;
+    for unit in 0..4 {
+        let Some(geometry) = ide.geometry(unit) else {
+            continue;
+        };
+        translations |= (geometry.translation() as u8) << (2 * unit);
+        // The first two disks have type 47: any geometry, which follows.
+        let (kind, at) = match unit {
+            0 => (0xf0, 0x1b),
+            1 => (0x0f, 0x24),
+            _ => continue,
+        };
+        rtc.set(0x12, rtc.get(0x12) | kind);
+        rtc.set(if unit == 0 { 0x19 } else { 0x1a }, 47);
+        let [cylinders, high] = geometry.cylinders.to_le_bytes();
+        // More than 8 heads is bit 3 of the control byte; no precompensation; the landing zone is the last cylinder.
+        let control = 0xc0 | u8::from(geometry.heads > 8) << 3;
+        let bytes = [
+            cylinders,
+            high,
+            geometry.heads,
+            0xff,
+            0xff,
+            control,
+            cylinders,
+            high,
+            geometry.sectors,
+        ];
+        for (index, byte) in (at..).zip(bytes) {
+            rtc.set(index, byte);
+        }
+    }
+    rtc.set(0x39, translations);
 }

@@ -20,7 +20,7 @@ mod config;
 mod devices;
 mod rom;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use flatview::{AddressSpace, Memory, Region, Size, UnassignedIo};
 use flatview_accel::{Accelerator, Clock, Control, VcpuConfig};
@@ -28,8 +28,8 @@ use flatview_accel::{Accelerator, Clock, Control, VcpuConfig};
 pub use config::{Drive, PcConfig, PcError};
 
 use crate::chipset::{AcpiPm, MemoryMap};
-use crate::devices::Serial;
 use crate::devices::vga::{Screen, Vga};
+use crate::devices::{I8042, Serial};
 use crate::machine::Machine;
 use crate::pci::{PciHost, PciSpaces};
 use crate::request::Requests;
@@ -184,6 +184,11 @@ impl Pc {
     /// The screen's adapter, for who looks at the screen while the machine runs.
     pub fn vga(&self) -> &Arc<Vga> {
         &self.devices.vga
+    }
+
+    /// The keyboard controller, for who types.
+    pub fn keyboard(&self) -> &Arc<Mutex<I8042>> {
+        &self.devices.keyboard
     }
 
     /// The first serial port, if there is one.

@@ -7,6 +7,7 @@ use flatview_accel::{Clock, Control, Signals};
 
 use super::*;
 use crate::device::{Reset, lock};
+use crate::firmware::{ACPI_DISABLE, ACPI_ENABLE};
 use crate::irq::{InterruptSink, IrqLine};
 use crate::pci::{PciFunction, PciSpaces};
 use crate::request::{Request, Requests};
@@ -298,11 +299,14 @@ fn sleeping_in_s5_switches_off() {
 #[test]
 fn apm_commands_switch_acpi_and_cause_smis_only_when_asked_to() {
     let power = power();
-    power.write(0xb2, Apm::ACPI_ENABLE);
-    assert_eq!((power.read::<u16>(0xb004), power.read::<u8>(0xb2)), (1, 2));
+    power.write(0xb2, ACPI_ENABLE);
+    assert_eq!(
+        (power.read::<u16>(0xb004), power.read::<u8>(0xb2)),
+        (1, ACPI_ENABLE)
+    );
     assert!(!power.control.signals().contains(Signals::SMI));
     power.function.write_config(0x58, 4, 1 << 25);
-    power.write(0xb2, Apm::ACPI_DISABLE);
+    power.write(0xb2, ACPI_DISABLE);
     assert_eq!(power.read::<u16>(0xb004), 0);
     assert!(power.control.signals().contains(Signals::SMI));
 }

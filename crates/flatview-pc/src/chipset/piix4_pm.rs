@@ -7,6 +7,7 @@ use flatview_accel::{Control, Signals};
 
 use super::pm::{AcpiPm, PmControl, PmEvents, PmTimer};
 use crate::device::{Reset, lock};
+use crate::firmware::{ACPI_DISABLE, ACPI_ENABLE};
 use crate::pci::{PciBehaviour, PciFunction, PciSpaces};
 
 /// Of the configuration space: where the power management ports are (82371AB, 7.1.7).
@@ -104,11 +105,6 @@ pub struct Apm {
 }
 
 impl Apm {
-    /// FADT's `ACPI_ENABLE`.
-    pub const ACPI_ENABLE: u8 = 2;
-    /// FADT's `ACPI_DISABLE`.
-    pub const ACPI_DISABLE: u8 = 3;
-
     /// The ports. Writes to the control port cause SMIs of `control`'s vCPU when `function`, the one of
     /// [`piix4_pm`], says so.
     pub fn new(pm: &Arc<AcpiPm>, control: &Arc<Control>, function: &Arc<PciFunction>) -> Arc<Apm> {
@@ -131,8 +127,8 @@ impl MemoryRegionOps for Apm {
         lock(&self.ports)[(offset & 1) as usize] = byte;
         if offset == 0 {
             match byte {
-                Apm::ACPI_ENABLE => self.pm.enable_acpi(true),
-                Apm::ACPI_DISABLE => self.pm.enable_acpi(false),
+                ACPI_ENABLE => self.pm.enable_acpi(true),
+                ACPI_DISABLE => self.pm.enable_acpi(false),
                 _ => {}
             }
             let function = self.function.upgrade();

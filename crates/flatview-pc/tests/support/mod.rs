@@ -19,6 +19,7 @@ use flatview_pc::board::{Drive, Pc, PcConfig};
 use flatview_pc::devices::block::MemoryImage;
 use flatview_pc::layout::RamLayout;
 use flatview_pc::machine::End;
+use flatview_pc::timer::{Timer, TimerQueue};
 use flatview_testkit::{file, program};
 
 /// What a device wrote, to look at while the machine goes on.
@@ -47,6 +48,24 @@ pub struct Guest {
     pub pc: Pc,
     pub serial: Text,
     pub debugcon: Text,
+    look: Arc<Mutex<Option<Timer>>>,
+}
+
+/// A guest that polls never lets its vCPU come out; this does, every millisecond of the guest's time.
+fn look_often(timers: &Arc<TimerQueue>) -> Arc<Mutex<Option<Timer>>> {
+    const MILLISECOND: u64 = 1_000_000;
+    let look: Arc<Mutex<Option<Timer>>> = Arc::default();
+    let (weak, queue) = (Arc::downgrade(&look), Arc::downgrade(timers));
+    let mut timer = timers.timer(move || {
+        if let (Some(look), Some(timers)) = (weak.upgrade(), queue.upgrade())
+            && let Some(timer) = look.lock().unwrap().as_mut()
+        {
+            timer.arm(timers.now() + MILLISECOND);
+        }
+    });
+    timer.arm(timers.now() + MILLISECOND);
+    *look.lock().unwrap() = Some(timer);
+    look
 }
 
 /// Debian's SeaBIOS and its VGA BIOS, or nothing if the test must skip.
@@ -86,7 +105,13 @@ impl Guest {
         };
         change(&mut config);
         let pc = Pc::new(config, &SoftAccelerator::default()).unwrap();
-        Guest { pc, serial, debugcon }
+        let look = look_often(pc.timers());
+        Guest {
+            look,
+            pc,
+            serial,
+            debugcon,
+        }
     }
 
     /// With SeaBIOS; nothing if that is missing.

@@ -195,7 +195,7 @@ fn the_mouse_answers_its_commands() {
         [0xfa, 0x12, 0xfa, 0xfe]
     );
     bench.command(0xa7);
-    assert_eq!(bench.answer(), []);
+    assert_eq!(bench.answer(), [0_u8; 0]);
     assert_eq!(bench.ask_mouse(&[0xf6]), [0xfa], "to talk to it enables it");
 }
 
@@ -227,7 +227,7 @@ fn keys_wait_while_the_keyboard_is_off_or_the_guest_is_busy() {
     assert!(lock(&bench.controller).press(Key::UP));
     bench.control.clock().advance_to(10 * STROKE);
     bench.timers.run_due();
-    assert_eq!(bench.answer(), []);
+    assert_eq!(bench.answer(), [0_u8; 0]);
     assert_eq!(bench.ask(&[0xf4]), [0xfa]);
     assert_eq!(bench.typed(), [0xe0, 0x75, 0xe0, 0xf0, 0x75], "set 2");
     bench.ask(&[0xf0, 0x01]);
@@ -237,7 +237,7 @@ fn keys_wait_while_the_keyboard_is_off_or_the_guest_is_busy() {
     lock(&bench.controller).stroke(Key::ENTER, true);
     bench.control.clock().advance_to(100 * STROKE);
     bench.timers.run_due();
-    assert_eq!(bench.answer(), []);
+    assert_eq!(bench.answer(), [0_u8; 0]);
     bench.command(0xae);
     assert_eq!(bench.answer(), [0x1c]);
 }
