@@ -107,7 +107,7 @@ impl SoftVcpu {
     /// The page after that of `linear`.
     fn next_page(&mut self, linear: u64) -> Result<Option<RamWindow>, Fault> {
         let exec = &mut self.exec;
-        exec.code_window(exec.wrap((linear | OFFSET).wrapping_add(1)))
+        exec.code_window(exec.next_page(linear))
     }
 
     /// Whether the last bytes of a block that is found by its first ones are still behind them.
