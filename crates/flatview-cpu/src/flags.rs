@@ -236,7 +236,7 @@ mod test {
         let mut flags = 0;
         for (is_set, flag) in [
             (carry, CF),
-            (result.count_ones() % 2 == 0, PF),
+            (result.count_ones().is_multiple_of(2), PF),
             (half, AF),
             (result == 0, ZF),
             (result >= 0x80, SF),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use flatview::Memory;
+use flatview::{Memory, RamWindow};
 use flatview_accel::{AccelError, DescriptorTable, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
 
 use crate::code::cache::{Cache, Key};
 use crate::code::pages::{BlockId, CodePages};
 use crate::decode::{Context, decode};
 use crate::exec::msr::Msrs;
-use crate::exec::tlb::{OFFSET, Tlb};
+use crate::exec::tlb::{OFFSET, PAGE, Tlb};
 use crate::exec::{Bus, ENTRY, Exception, Exec, Fault, Flow, Registers, UD};
 use crate::flags::{Flags, TF};
 use crate::int::index;
@@ -194,6 +194,8 @@ impl SoftVcpu {
             && let Some(vector) = exec.interrupts.acknowledge()
         {
             exec.halted = false;
+            // A device may say with it that it has written to memory.
+            exec.code.may_have_changed();
             exec.hardware_interrupt(vector);
             return true;
         }
@@ -286,7 +288,7 @@ impl SoftVcpu {
         Some(id)
     }
 
-    /// The block at the current instruction, decoded if it is not there; `None` if its code cannot be kept.
+    /// The block at the current instruction, decoded if it is not there; `None` if its code is in no memory.
     #[inline(never)]
     fn find(&mut self) -> Result<Option<BlockId>, Fault> {
         let exec = &mut self.exec;
@@ -295,33 +297,21 @@ impl SoftVcpu {
         let Some(window) = exec.code_window(linear)? else {
             return Ok(None);
         };
-        let (page, offset) = (window.as_ptr().addr(), linear & OFFSET);
         let key = Key {
-            host: page + index(offset),
+            host: window.as_ptr().addr() + index(linear & OFFSET),
             mode: exec.mode.key,
         };
         let id = match self.cache.find(key) {
-            Some(id) => id,
-            None => {
-                if self.cache.is_full() {
-                    self.cache.clear();
-                    exec.code.clear();
+            Some(id) if self.is_still_there(id, linear)? => id,
+            found => {
+                self.cache.forget(found.into_iter().collect());
+                match self.decode(key, ip, linear, &window)? {
+                    Some(id) => id,
+                    None => return Ok(None),
                 }
-                if !exec.code.is_code(page) {
-                    exec.tlb.protect(page);
-                }
-                let context = decoding_context(exec, ip);
-                let bytes = exec.code.read(&window);
-                let decoded = decode(&bytes[index(offset)..], context, usize::MAX);
-                self.cache.forget(exec.code.take_killed());
-                if decoded.ops.is_empty() {
-                    return Ok(None);
-                }
-                let id = self.cache.add(key, decoded.ops, decoded.len);
-                exec.code.add(page, offset, offset + decoded.len, id);
-                id
             }
         };
+        let exec = &self.exec;
         let context = self
             .cache
             .context(exec.tlb.generation, exec.mode.key, exec.segs[CS].base);
@@ -329,7 +319,69 @@ impl SoftVcpu {
         Ok(Some(id))
     }
 
-    /// Executes an instruction whose bytes are not all in one page of memory, or not in memory at all.
+    /// The page after that of `linear`.
+    fn next_page(&mut self, linear: u64) -> Result<Option<RamWindow>, Fault> {
+        let exec = &mut self.exec;
+        exec.code_window(exec.wrap((linear | OFFSET).wrapping_add(1)))
+    }
+
+    /// Whether the last bytes of a block that is found by its first ones are still behind them.
+    fn is_still_there(&mut self, id: BlockId, linear: u64) -> Result<bool, Fault> {
+        let Some(second) = self.cache.block(id).and_then(|block| block.second) else {
+            return Ok(true);
+        };
+        let next = self.next_page(linear)?;
+        Ok(next.is_some_and(|window| window.as_ptr().addr() == second))
+    }
+
+    /// Decodes what is at `linear`, in the page behind `window`; across its end only if it is one instruction.
+    fn decode(
+        &mut self,
+        key: Key,
+        ip: u64,
+        linear: u64,
+        window: &RamWindow,
+    ) -> Result<Option<BlockId>, Fault> {
+        if self.cache.is_full() {
+            self.cache.clear();
+            self.exec.code.clear();
+        }
+        let (offset, context) = (linear & OFFSET, decoding_context(&self.exec, ip));
+        let mut decoded = decode(&self.code_bytes(window)[index(offset)..], context, usize::MAX);
+        let mut second = None;
+        if decoded.ops.is_empty() {
+            let Some(next) = self.next_page(linear)? else {
+                return Ok(None);
+            };
+            let mut bytes = self.code_bytes(window)[index(offset)..].to_vec();
+            bytes.extend_from_slice(&self.code_bytes(&next)[..15]);
+            decoded = decode(&bytes, context, 1);
+            second = Some(next.as_ptr().addr());
+        }
+        self.cache.forget(self.exec.code.take_killed());
+        if decoded.ops.is_empty() {
+            return Ok(None);
+        }
+        let end = offset + decoded.len;
+        let id = self.cache.add(key, decoded.ops, decoded.len, second);
+        let code = &mut self.exec.code;
+        code.add(window.as_ptr().addr(), offset, end.min(PAGE), id);
+        if let Some(second) = second {
+            code.add(second, 0, end.saturating_sub(PAGE), id);
+        }
+        Ok(Some(id))
+    }
+
+    /// The bytes of a page that code is decoded from.
+    fn code_bytes(&mut self, window: &RamWindow) -> &[u8] {
+        let host = window.as_ptr().addr();
+        if !self.exec.code.is_code(host) {
+            self.exec.tlb.protect(host);
+        }
+        self.exec.code.read(window)
+    }
+
+    /// Executes an instruction whose bytes are not in memory, or up to the end of a segment.
     #[inline(never)]
     fn execute_uncached(&mut self) {
         let exec = &mut self.exec;

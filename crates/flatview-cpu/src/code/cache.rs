@@ -19,6 +19,8 @@ pub(crate) struct Block {
     pub(crate) ops: Box<[Op]>,
     /// The number of bytes.
     pub(crate) len: u64,
+    /// Where the page is that the last bytes come from, if it is another one.
+    pub(crate) second: Option<usize>,
     key: Key,
     links: [Link; 2],
 }
@@ -130,10 +132,11 @@ impl Cache {
         self.by_key.len() >= MOST
     }
 
-    pub(crate) fn add(&mut self, key: Key, ops: Vec<Op>, len: u64) -> BlockId {
+    pub(crate) fn add(&mut self, key: Key, ops: Vec<Op>, len: u64, second: Option<usize>) -> BlockId {
         let block = Block {
             ops: ops.into(),
             len,
+            second,
             key,
             links: [Link::NONE; 2],
         };

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use flatview::{AddressRange, DirtyBitmap, DirtyClients, RamWindow, Size};
+use flatview::{AddressRange, DirtyBitmap, DirtyClients, RamBlock, RamWindow, Size};
 
 use crate::exec::tlb::{PAGE, PAGE_BYTES};
 use crate::int::index;
@@ -92,10 +92,21 @@ impl CodePage {
     }
 }
 
+/// Pages that follow one another in a block of RAM, so that all their dirty bits are looked at together.
+#[derive(Debug)]
+struct Stretch {
+    block: RamBlock,
+    first: u64,
+    last: u64,
+    hosts: Vec<usize>,
+}
+
 /// The pages with code.
 #[derive(Debug, Default)]
 pub(crate) struct CodePages {
     pages: HashMap<usize, CodePage>,
+    /// All of them; empty if there are pages that were not put in yet.
+    stretches: Vec<Stretch>,
     killed: Vec<BlockId>,
     /// Somebody else may have written to memory.
     suspicious: bool,
@@ -126,6 +137,7 @@ impl CodePages {
                 copy: Box::default(),
             };
             page.watch();
+            self.stretches.clear();
             page
         });
         page.refresh(&mut self.killed);
@@ -151,6 +163,11 @@ impl CodePages {
         }
         let before = self.killed.len();
         page.kill(&mut self.killed, |_, span| span.start < end && offset < span.end);
+        if page.spans.is_empty() {
+            // No code is left: stores need not go the slow way any more.
+            self.pages.remove(&host);
+            self.stretches.clear();
+        }
         self.killed.len() > before
     }
 
@@ -164,9 +181,52 @@ impl CodePages {
         if !std::mem::take(&mut self.suspicious) {
             return;
         }
-        for page in self.pages.values_mut().filter(|page| page.is_dirty()) {
-            page.watch();
-            page.refresh(&mut self.killed);
+        if self.stretches.is_empty() {
+            self.stretch();
+        }
+        let mut has_empty = false;
+        for stretch in &self.stretches {
+            let bytes = AddressRange::from_bounds(stretch.first, stretch.last);
+            if bytes.is_some_and(|bytes| !stretch.block.is_dirty(bytes, DirtyClients::CODE)) {
+                continue;
+            }
+            for host in &stretch.hosts {
+                if let Some(page) = self.pages.get_mut(host)
+                    && page.is_dirty()
+                {
+                    page.watch();
+                    page.refresh(&mut self.killed);
+                    has_empty |= page.spans.is_empty();
+                }
+            }
+        }
+        if has_empty {
+            self.pages.retain(|_, page| !page.spans.is_empty());
+            self.stretches.clear();
+        }
+    }
+
+    /// Puts the pages together that follow one another.
+    fn stretch(&mut self) {
+        let mut hosts: Vec<usize> = self.pages.keys().copied().collect();
+        hosts.sort_unstable();
+        for host in hosts {
+            let Some(page) = self.pages.get(&host) else {
+                continue;
+            };
+            let (block, first) = (page.window.block(), page.window.offset_in_block());
+            match self.stretches.last_mut() {
+                Some(stretch) if stretch.block == *block && stretch.last.wrapping_add(1) == first => {
+                    stretch.last = first + (PAGE - 1);
+                    stretch.hosts.push(host);
+                }
+                _ => self.stretches.push(Stretch {
+                    block: block.clone(),
+                    first,
+                    last: first + (PAGE - 1),
+                    hosts: vec![host],
+                }),
+            }
         }
     }
 
@@ -178,6 +238,7 @@ impl CodePages {
     /// Forgets all pages.
     pub(crate) fn clear(&mut self) {
         self.pages.clear();
+        self.stretches.clear();
         self.killed.clear();
     }
 }

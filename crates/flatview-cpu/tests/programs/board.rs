@@ -33,10 +33,13 @@ pub(crate) struct Log {
     pub(crate) times: Vec<u64>,
 }
 
+/// What a device does with an address and a value.
+type OnWrite = Box<dyn FnMut(u64, u64) + Send>;
+
 /// A device that keeps a log.
 pub(crate) struct Recorder {
     pub(crate) log: Mutex<Log>,
-    pub(crate) on_write: Mutex<Option<Box<dyn FnMut(u64, u64) + Send>>>,
+    pub(crate) on_write: Mutex<Option<OnWrite>>,
     control: Arc<Control>,
 }
 

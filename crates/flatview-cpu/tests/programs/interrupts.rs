@@ -41,7 +41,7 @@ fn sti_lets_one_more_instruction_be_executed() {
     board.pic.raise(0x20);
     board.run_to_halt();
     let state = board.state();
-    assert_eq!((state.regs.rax, board.u32(0x8000 - 12)), (1, (CODE + 2) as u32));
+    assert_eq!((state.regs.rax, u64::from(board.u32(0x8000 - 12))), (1, CODE + 2));
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn a_trap_after_each_instruction() {
     board.set(|state| state.regs.rflags = 0x102);
     assert_eq!(board.run_to_exception(), 1);
     assert_eq!(
-        (board.state().regs.rax, board.u32(0x8000 - 12)),
-        (1, (CODE + 1) as u32)
+        (board.state().regs.rax, u64::from(board.u32(0x8000 - 12))),
+        (1, CODE + 1)
     );
 }
 

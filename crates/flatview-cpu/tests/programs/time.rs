@@ -58,7 +58,7 @@ fn a_deadline_that_a_device_sets_counts_at_once() {
 fn steps_and_runs_come_to_the_same() {
     let program = include_bytes!("../../examples/work.bin");
     let board = || {
-        let mut board = Board::protected(&[0xe8, 0x0b, 0, 0, 0, 0xf4]);
+        let board = Board::protected(&[0xe8, 0x0b, 0, 0, 0, 0xf4]);
         board.load(CODE + 0x10, program);
         for (at, argument) in [(0x8000, 0x10_0000_u32), (0x8004, 0x20_0000), (0x8008, 1)] {
             board.load(at, &argument.to_le_bytes());
