@@ -10,10 +10,10 @@ use crate::code::pages::{BlockId, CodePages};
 use crate::decode::{Context, decode};
 use crate::exec::msr::Msrs;
 use crate::exec::tlb::{OFFSET, PAGE, Tlb};
-use crate::exec::{Bus, ENTRY, Exception, Exec, Fault, Flow, Registers, UD};
+use crate::exec::{Bus, ENTRY, Exception, Exec, Fault, Flow, RSP, Registers, SS_FAULT, UD};
 use crate::flags::{Flags, TF};
 use crate::int::index;
-use crate::ops::Op;
+use crate::ops::{Op, STACK, STACK_BASE};
 use crate::seg::{CS, Seg};
 use crate::undefined::{UndefinedInstruction, UndefinedRing};
 
@@ -24,6 +24,8 @@ const MOST: u64 = 65536;
 /// Physical addresses have 52 bits at most.
 const PHYSICAL: u64 = (1 << 52) - 1;
 const A20: u64 = 1 << 20;
+/// How far from the stack pointer an instruction pushes and pops.
+const NEAR: u64 = 0x100;
 
 /// A virtual CPU in software.
 #[derive(Debug)]
@@ -444,7 +446,7 @@ fn run(exec: &mut Exec, ops: &[Op]) -> u64 {
         match step {
             Ok(Flow::Jump) => {}
             Ok(_) => exec.rip = exec.wrap_ip(entry.wrapping_add(u64::from(op.start) + u64::from(op.len))),
-            Err(Fault) => fault(exec, entry.wrapping_add(u64::from(op.start))),
+            Err(Fault) => fault(exec, entry, op),
         }
         return finish(exec);
     }
@@ -464,8 +466,16 @@ fn finish(exec: &mut Exec) -> u64 {
 }
 
 #[cold]
-fn fault(exec: &mut Exec, ip: u64) {
-    exec.rip = exec.wrap_ip(ip);
+fn fault(exec: &mut Exec, entry: u64, op: &Op) {
+    exec.rip = exec.wrap_ip(entry.wrapping_add(u64::from(op.start)));
+    if let Some(address) = exec.exception.not_canonical {
+        // Beside the stack pointer, or somewhere else that the instruction names?
+        let distance = address.wrapping_sub(exec.r.gpr[RSP]).cast_signed().unsigned_abs();
+        let is_stack = op.prefixes & STACK != 0 && distance <= NEAR;
+        if is_stack || op.prefixes & STACK_BASE != 0 {
+            exec.exception.vector = SS_FAULT;
+        }
+    }
     if exec.exception.vector == UD {
         record_undefined(exec);
     }

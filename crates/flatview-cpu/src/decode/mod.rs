@@ -7,11 +7,11 @@ pub(crate) mod integer;
 pub(crate) mod operand;
 pub(crate) mod special;
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, Register};
 
 use crate::exec::ZERO;
 use crate::int::{low8, low16};
-use crate::ops::{LOCKED, Op, REP, REPNE, Run, branch};
+use crate::ops::{LOCKED, Op, REP, REPNE, Run, STACK, STACK_BASE, branch};
 
 /// The most instructions of a block.
 const MOST: usize = 64;
@@ -93,10 +93,40 @@ impl Translator<'_> {
         } else if instruction.has_rep_prefix() {
             op.prefixes |= REP;
         }
+        if self.context.bits == 64 {
+            op.prefixes |= self.stack_prefixes();
+        }
         if let Some(run) = self.run(&mut op) {
             op.run = run;
         }
         op
+    }
+
+    /// In 64-bit mode nothing else tells #SS from #GP (Intel SDM vol. 2, 3.1.1.15).
+    fn stack_prefixes(&self) -> u8 {
+        use Mnemonic as M;
+        use Register as G;
+        let instruction = self.instruction;
+        let is_base = matches!(instruction.memory_base(), G::RSP | G::RBP | G::ESP | G::EBP)
+            && !matches!(instruction.memory_segment(), G::FS | G::GS);
+        let is_implicit = matches!(
+            instruction.mnemonic(),
+            M::Push
+                | M::Pop
+                | M::Pushf
+                | M::Pushfq
+                | M::Popf
+                | M::Popfq
+                | M::Call
+                | M::Ret
+                | M::Retf
+                | M::Enter
+                | M::Leave
+                | M::Iret
+                | M::Iretd
+                | M::Iretq
+        );
+        (if is_base { STACK_BASE } else { 0 }) | if is_implicit { STACK } else { 0 }
     }
 
     fn run(&self, op: &mut Op) -> Option<Run> {

@@ -30,6 +30,12 @@ impl Translator<'_> {
             M::Mfence | M::Lfence | M::Sfence => system::fence,
             M::Rsm => system::rsm,
             M::Swapgs => system::swapgs,
+            M::Syscall => system::syscall,
+            M::Sysret if instruction.code() == Code::Sysretq => system::sysret::<true>,
+            M::Sysret => system::sysret::<false>,
+            M::Sysenter => system::sysenter,
+            M::Sysexit if instruction.code() == Code::Sysexitq => system::sysexit::<true>,
+            M::Sysexit => system::sysexit::<false>,
             M::Invlpg => {
                 self.memory(op)?;
                 system::invlpg

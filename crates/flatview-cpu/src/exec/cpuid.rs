@@ -6,24 +6,12 @@ use super::Exec;
 pub(crate) const SIGNATURE: u32 = 0x0006_0fb1;
 /// "AuthenticAMD", as `qemu64` says under QEMU: SeaBIOS reserves memory by it.
 const VENDOR: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
-/// TSC, MSR, PAE, CX8, APIC, MTRR, PGE, CMOV, PAT, PSE36, PSE, CLFSH, and DE for CR4.
-const FEATURES: u32 = 1 << 2
-    | 1 << 3
-    | 1 << 4
-    | 1 << 5
-    | 1 << 6
-    | 1 << 8
-    | 1 << 9
-    | 1 << 12
-    | 1 << 13
-    | 1 << 15
-    | 1 << 16
-    | 1 << 17
-    | 1 << 19;
+/// DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, PSE36, CLFSH; the APIC's bit is the controller's.
+const FEATURES: u32 = 0x000b_b97c;
 /// CX16, and that there is a hypervisor.
 const MORE_FEATURES: u32 = 1 << 13 | 1 << 31;
-/// NX and long mode.
-const EXTENDED: u32 = 1 << 20 | 1 << 29;
+/// SYSCALL, NX and long mode.
+const EXTENDED: u32 = 1 << 11 | 1 << 20 | 1 << 29;
 /// LAHF in 64-bit mode.
 const MORE_EXTENDED: u32 = 1;
 const BRAND: &[u8; 48] = b"Flatview Software CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -43,12 +31,7 @@ impl Exec {
         match leaf {
             0 => [1, VENDOR[0], VENDOR[2], VENDOR[1]],
             // One logical processor, cache lines of 64 bytes.
-            1 => [
-                SIGNATURE,
-                1 << 16 | 8 << 8,
-                MORE_FEATURES,
-                FEATURES & !(1 << 9) | apic,
-            ],
+            1 => [SIGNATURE, 1 << 16 | 8 << 8, MORE_FEATURES, FEATURES | apic],
             0x4000_0000 => [0x4000_0000, HYPERVISOR[0], HYPERVISOR[1], HYPERVISOR[2]],
             0x8000_0000 => [0x8000_0008, VENDOR[0], VENDOR[2], VENDOR[1]],
             0x8000_0001 => [SIGNATURE, 0, MORE_EXTENDED, EXTENDED],

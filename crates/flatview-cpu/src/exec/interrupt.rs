@@ -57,7 +57,9 @@ impl Exec {
         let mut current = self.exception;
         let rip = self.rip;
         loop {
-            let Exception { vector, error_code } = current;
+            let Exception {
+                vector, error_code, ..
+            } = current;
             if self
                 .enter_handler(vector, error_code, Event::Exception, rip)
                 .is_ok()
@@ -72,6 +74,7 @@ impl Exec {
                 Exception {
                     vector: DF,
                     error_code: Some(0),
+                    not_canonical: None,
                 }
             } else {
                 second
@@ -83,10 +86,7 @@ impl Exec {
     pub(crate) fn single_step_trap(&mut self) {
         // DR6.BS (Intel SDM vol. 3, 18.2.3).
         self.dr[6] |= 1 << 14;
-        self.exception = Exception {
-            vector: super::DB,
-            error_code: None,
-        };
+        self.raise(super::DB, None);
         self.deliver_exception();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - here: the state itself, registers, effective addresses, the stack;
 //! - [`mem`]: accesses by linear address, with [`tlb`] and [`paging`] behind them;
-//! - [`descriptor`]: loading segment registers; [`far`]: far jumps, calls and returns; [`interrupt`]: interrupts and
+//! - [`descriptor`]: loading segment registers; [`far`]: far jumps, calls and returns; [`fast_call`]: system calls; [`interrupt`]: interrupts and
 //!   exceptions; [`smm`]: system management mode;
 //! - [`msr`], [`cpuid`], [`control`]: what software asks and sets.
 
@@ -10,6 +10,7 @@ pub(crate) mod control;
 pub(crate) mod cpuid;
 pub(crate) mod descriptor;
 pub(crate) mod far;
+pub(crate) mod fast_call;
 pub(crate) mod interrupt;
 pub(crate) mod mem;
 pub(crate) mod msr;
@@ -64,6 +65,8 @@ pub(crate) struct Fault;
 pub(crate) struct Exception {
     pub(crate) vector: u8,
     pub(crate) error_code: Option<u32>,
+    /// A #GP because of this address: a #SS if the stack was accessed.
+    pub(crate) not_canonical: Option<u64>,
 }
 
 pub(crate) const DE: u8 = 0;
@@ -234,7 +237,11 @@ impl Exec {
     /// An exception with an error code, or without.
     #[cold]
     pub(crate) fn raise(&mut self, vector: u8, error_code: Option<u32>) -> Fault {
-        self.exception = Exception { vector, error_code };
+        self.exception = Exception {
+            vector,
+            error_code,
+            not_canonical: None,
+        };
         Fault
     }
 

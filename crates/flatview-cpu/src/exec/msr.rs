@@ -10,7 +10,7 @@ const VARIABLE: usize = 8;
 const FIXED: [u32; 11] = [
     0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
 ];
-const EFER_SCE: u64 = 1;
+pub(crate) const EFER_SCE: u64 = 1;
 const EFER_NXE: u64 = 1 << 11;
 /// After power-on (Intel SDM vol. 3, 13.12.4).
 const PAT: u64 = 0x0007_0406_0007_0406;
@@ -22,10 +22,11 @@ pub(crate) struct Msrs {
     pub(crate) kernel_gs_base: u64,
     /// What is added to the clock.
     tsc_offset: u64,
-    sysenter: [u64; 3],
-    star: u64,
+    /// CS, ESP, EIP.
+    pub(crate) sysenter: [u64; 3],
+    pub(crate) star: u64,
     /// LSTAR, CSTAR, FMASK.
-    syscall: [u64; 3],
+    pub(crate) syscall: [u64; 3],
     pat: u64,
     misc_enable: u64,
     mtrr_default: u64,

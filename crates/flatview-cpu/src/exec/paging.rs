@@ -53,7 +53,9 @@ impl Exec {
             });
         }
         if self.mode.is_64() && !is_canonical(linear) {
-            return Err(self.gp(0));
+            let fault = self.gp(0);
+            self.exception.not_canonical = Some(linear);
+            return Err(fault);
         }
         let is_wide = self.cr4 & CR4_PAE != 0;
         let has_nx = is_wide && self.msrs.efer & EFER_NXE != 0;

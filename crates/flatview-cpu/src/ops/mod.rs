@@ -52,7 +52,7 @@ pub(crate) struct Op {
     pub(crate) start: u16,
     /// The number of bytes.
     pub(crate) len: u8,
-    /// [`LOCKED`], [`REP`], [`REPNE`].
+    /// [`LOCKED`], [`REP`], [`REPNE`], [`STACK_BASE`], [`STACK`].
     pub(crate) prefixes: u8,
 }
 
@@ -76,6 +76,11 @@ pub(crate) const LOCKED: u8 = 1;
 pub(crate) const REP: u8 = 2;
 /// In [`Op::prefixes`].
 pub(crate) const REPNE: u8 = 4;
+
+/// In [`Op::prefixes`]: the operand in memory has the stack pointer or the frame pointer as its base.
+pub(crate) const STACK_BASE: u8 = 8;
+/// In [`Op::prefixes`]: the stack is accessed without an operand that says so.
+pub(crate) const STACK: u8 = 16;
 
 /// Kinds of operands: a register,
 pub(crate) const R: u8 = 0;

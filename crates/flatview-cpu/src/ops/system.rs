@@ -308,3 +308,31 @@ pub(crate) fn swapgs(e: &mut Exec, _: &Op) -> Step {
     std::mem::swap(&mut gs.base, &mut e.msrs.kernel_gs_base);
     Ok(Flow::Next)
 }
+
+/// `SYSCALL`.
+pub(crate) fn syscall(e: &mut Exec, op: &Op) -> Step {
+    let next = e.next_ip(op);
+    e.syscall(next)?;
+    e.attention = true;
+    Ok(Flow::Jump)
+}
+
+/// `SYSRET`, to 64-bit code or not.
+pub(crate) fn sysret<const LONG: bool>(e: &mut Exec, _: &Op) -> Step {
+    e.sysret(LONG)?;
+    e.attention = true;
+    Ok(Flow::Jump)
+}
+
+/// `SYSENTER`.
+pub(crate) fn sysenter(e: &mut Exec, _: &Op) -> Step {
+    e.sysenter()?;
+    e.attention = true;
+    Ok(Flow::Jump)
+}
+
+/// `SYSEXIT`, to 64-bit code or not.
+pub(crate) fn sysexit<const LONG: bool>(e: &mut Exec, _: &Op) -> Step {
+    e.sysexit(LONG)?;
+    Ok(Flow::Jump)
+}

@@ -6,6 +6,7 @@ mod code;
 mod integers;
 mod interrupts;
 mod memory;
+mod paging;
 mod privileges;
 mod real_mode;
 mod robust;
