@@ -143,7 +143,7 @@ pub struct Fault {
 pub struct Case {
     /// What kind of code it is.
     pub mode: Mode,
-    /// Its bytes, at most 15.
+    /// Its bytes. More than 15 are too many.
     pub code: Vec<u8>,
     /// The registers; `rip` is that of the instruction.
     pub state: State,

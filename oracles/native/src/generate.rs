@@ -19,6 +19,7 @@
 //! | `lock` | LOCK is allowed with memory |
 //! | `rep`, `repne` | may be repeated so |
 //! | `no66`, `noW` | no operand-size prefix, no REX.W |
+//! | `many` | prefixes are repeated, until there are too many |
 //! | `@…` | what the registers or the memory have to be like: [`Need`] |
 
 mod address;
@@ -120,7 +121,7 @@ impl Generator {
 impl<'a> Draft<'a> {
     fn new(random: &'a mut Random, arena: &'a mut Arena, mode: Mode) -> Draft<'a> {
         let mut state = State {
-            rflags: BASE_FLAGS | random.next() & STATUS_FLAGS | if random.one_in(8) { DF } else { 0 },
+            rflags: BASE_FLAGS | random.bits() & STATUS_FLAGS | if random.one_in(8) { DF } else { 0 },
             selectors: mode.selectors(),
             ..State::default()
         };
@@ -161,7 +162,7 @@ impl<'a> Draft<'a> {
     fn stack_pointer(&mut self) -> u64 {
         let random = &mut *self.random;
         if self.mode == Mode::Based16 {
-            let high = random.next() & 0xffff_0000;
+            let high = random.bits() & 0xffff_0000;
             if random.one_in(32) {
                 return high | random.below(9);
             }
@@ -207,6 +208,13 @@ impl<'a> Draft<'a> {
         if length > 1 {
             let other = self.random.below(length) as usize;
             self.prefixes.swap(0, other);
+        }
+        if has("many") && length > 0 {
+            // The same ones again, so that they mean the same.
+            for _ in 0..self.random.below(16) {
+                let prefix = self.prefixes[self.random.below(length) as usize];
+                self.prefixes.push(prefix);
+            }
         }
         if self.mode.bits() == 64 && !self.random.one_in(3) {
             let bits = if has("noW") { 8 } else { 16 };
@@ -299,6 +307,7 @@ impl<'a> Draft<'a> {
         code.extend(self.rex);
         code.extend(self.body);
         let (mode, state) = (self.mode, self.state);
-        (code.len() <= 15).then_some(Case { mode, code, state })
+        // More than fifteen bytes are a fault, but those are to be there.
+        (code.len() <= 20).then_some(Case { mode, code, state })
     }
 }

@@ -66,14 +66,16 @@ impl Draft<'_> {
         layout::descriptor(selector).map_or(0, |descriptor| u64::from(descriptor.base()))
     }
 
-    /// An offset that leads into the data page, or, rarely, to the end of a segment. `None` if none does that.
+    /// An offset that leads into the data page, or, rarely, to the end of a page, of all memory or of a segment. `None` if
+    /// none does that.
     pub(super) fn data_offset(&mut self, segment: Option<Override>) -> Option<u64> {
         let flat = self.segment_base(segment.unwrap_or(Override::Ds)) == 0;
         if flat && self.address_size < self.mode.window().base.ilog2() {
             return None;
         }
-        let offset = if !flat && self.random.one_in(24) {
-            0xfff0 + self.random.below(16)
+        const EDGES: [u64; 4] = [0x1ff0, 0x2ff0, 0x3ff0, 0xfff0];
+        let offset = if self.random.one_in(16) {
+            *self.random.of(&EDGES) + self.random.below(16)
         } else {
             layout::DATA as u64 + 0x180 + self.random.below(0xd00)
         };

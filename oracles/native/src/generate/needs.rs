@@ -169,14 +169,14 @@ impl Draft<'_> {
         self.set(RDI, target, bits);
         let count = self.random.below(20);
         self.set(RCX, count, bits);
-        self.state.rflags ^= self.random.next() & super::DF;
+        self.state.rflags ^= self.random.bits() & super::DF;
         Some(())
     }
 
     /// Flags for POPF and IRET. TF would trap, AC would check alignment, and NT and ID stay after a signal.
     fn popped_flags(&mut self) -> u64 {
         const NOT: u64 = 1 << 8 | 1 << 14 | 1 << 18 | 1 << 21;
-        self.random.next() & !NOT
+        self.random.bits() & !NOT
     }
 
     /// A selector, and an offset with it that is in the code page if it is one of code.
