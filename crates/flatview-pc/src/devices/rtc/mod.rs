@@ -77,12 +77,6 @@ pub struct Rtc {
     timer: Timer,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
-    Both,
-    Index,
-}
-
 impl Rtc {
     /// A clock that shows `seconds` since 1970 now, and a memory of zeros. `irq` is IRQ 8. For a clock that is right
     /// take [`Rtc::host_time`], for a machine that always does the same a number.
@@ -117,11 +111,12 @@ impl Rtc {
         since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// `rtc`, 2 ports at 0x70, and `rtc-index`, 1 port at 0x70, which lies within the first.
+    /// `rtc`, 2 ports at 0x70, and `rtc-index`, 1 port at 0x70, which lies within the first. An access of two bytes at
+    /// 0x70 reaches the second with both.
     pub fn regions(this: &Arc<Mutex<Rtc>>) -> [DeviceRegion; 2] {
         [
-            Bytes::region(this, Part::Both, "rtc", 0x70, 2),
-            Bytes::region(this, Part::Index, "rtc-index", 0x70, 1),
+            Bytes::region(this, (), "rtc", 0x70, 2),
+            Bytes::region(this, (), "rtc-index", 0x70, 1),
         ]
     }
 
@@ -333,19 +328,19 @@ impl Rtc {
 }
 
 impl ByteDevice for Rtc {
-    type Part = Part;
+    type Part = ();
 
-    fn read(&mut self, part: Part, offset: u64) -> u8 {
-        match (part, offset) {
-            (Part::Both, 1) => self.read_cmos(),
+    fn read(&mut self, (): (), offset: u64) -> u8 {
+        match offset {
+            1 => self.read_cmos(),
             // The index cannot be read back.
             _ => 0xff,
         }
     }
 
-    fn write(&mut self, part: Part, offset: u64, value: u8) {
-        match (part, offset) {
-            (Part::Both, 1) => self.write_cmos(value),
+    fn write(&mut self, (): (), offset: u64, value: u8) {
+        match offset {
+            1 => self.write_cmos(value),
             _ => self.index = value,
         }
     }
