@@ -141,6 +141,20 @@ impl Board {
 }
 
 #[test]
+fn a_board_that_is_dropped_leaves_nothing() {
+    let board = Board::new();
+    let ops: Vec<_> = board
+        .regions
+        .iter()
+        .map(|region| Arc::downgrade(&region.ops))
+        .collect();
+    let (keyboard, cpu) = (Arc::downgrade(&board.keyboard), Arc::downgrade(&board.cpu));
+    drop(board);
+    assert!(ops.iter().all(|ops| ops.strong_count() == 0));
+    assert_eq!((keyboard.strong_count(), cpu.strong_count()), (0, 0));
+}
+
+#[test]
 fn regions_are_where_qemu_has_them() {
     let board = Board::new();
     let names: Vec<String> = board.regions.iter().map(|region| format!("{region:?}")).collect();

@@ -28,6 +28,9 @@ const UPDATE_WARNING: i128 = 244_000;
 /// Clocks of the crystal in a second.
 const CRYSTAL: u128 = 32_768;
 
+/// A time that is farther from 1970 is not taken: a clock with four digits for the year has long gone around.
+const MOST: i64 = 1 << 40;
+
 const REGISTER_A: usize = 0x0a;
 const REGISTER_B: usize = 0x0b;
 const REGISTER_C: usize = 0x0c;
@@ -93,6 +96,7 @@ impl Rtc {
             cmos[REGISTER_B] = Control::HOURS_24.bits();
             cmos[REGISTER_D] = VALID;
             let now = timers.now();
+            let seconds = seconds.clamp(-MOST, MOST);
             Mutex::new(Rtc {
                 cmos,
                 index: 0,
@@ -181,7 +185,11 @@ impl Rtc {
 
     /// Whether the clock goes: the guest is not setting it, and the divider is not held in reset.
     fn goes(&self) -> bool {
-        !self.control().contains(Control::SET) && self.cmos[REGISTER_A] & 0x60 != 0x60
+        !self.control().contains(Control::SET) && !self.divider_is_reset()
+    }
+
+    fn divider_is_reset(&self) -> bool {
+        self.cmos[REGISTER_A] & 0x60 == 0x60
     }
 
     /// Nanoseconds since 1970.
@@ -201,6 +209,7 @@ impl Rtc {
     /// Clocks of the crystal between two periodic interrupts (table 5 of the datasheet, for 32.768 kHz).
     fn period(&self) -> Option<u128> {
         match self.cmos[REGISTER_A] & 0xf {
+            _ if self.divider_is_reset() => None,
             0 => None,
             rate @ 1..=2 => Some(1 << (rate + 6)),
             rate => Some(1 << (rate - 1)),
@@ -293,7 +302,7 @@ impl Rtc {
         self.look();
         self.store_time(now);
         let (went, fraction) = (self.goes(), self.time(now).rem_euclid(SECOND));
-        let divider_was_reset = self.cmos[REGISTER_A] & 0x60 == 0x60;
+        let divider_was_reset = self.divider_is_reset();
         let index = self.selected();
         match index {
             REGISTER_A => self.cmos[index] = value & !UIP,
