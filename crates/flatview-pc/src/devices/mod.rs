@@ -1,4 +1,4 @@
-//! The small chips of a PC, those without interrupts included.
+//! The small chips of a PC: timers, clock, keyboard, serial port, and two ports of a byte.
 //!
 //! A device is a state in a [`Mutex`](std::sync::Mutex), made by its `new`. Its `regions` say what of it is to be
 //! mapped, and where QEMU's `pc` has it: a [`DeviceRegion`] each. Devices know wires
