@@ -13,8 +13,9 @@ pub const ABOVE_4G: u64 = 1 << 32;
 pub const PAGE_SIZE: u64 = 4096;
 /// The smallest PC: the BIOS works in the first mebibyte.
 pub const MIN_RAM: u64 = 1 << 20;
-/// The CPU has 40 bits of physical address.
-const MAX_ADDRESS: u64 = 1 << 40;
+/// Where RAM ends at the latest: the CPU has 40 bits of physical address, and an AMD processor uses the last 12 GiB
+/// itself, for HyperTransport.
+pub const HYPER_TRANSPORT: u64 = 0xfd_0000_0000;
 /// Nodes of memory: ACPI's tables have more room, firmware has not.
 const MAX_NODES: usize = 128;
 
@@ -45,8 +46,8 @@ pub enum LayoutError {
         /// In bytes.
         size: u64,
     },
-    /// Beyond the CPU's addresses.
-    #[error("{size:#x} bytes of RAM end above {MAX_ADDRESS:#x}, where the addresses of the CPU end")]
+    /// Beyond where RAM can be.
+    #[error("{size:#x} bytes of RAM end above {HYPER_TRANSPORT:#x}, where no RAM can be")]
     TooLarge {
         /// In bytes.
         size: u64,
@@ -97,7 +98,7 @@ impl RamLayout {
         }
         let below_4g = if size >= LARGE { SPLIT } else { size };
         let above_4g = size - below_4g;
-        if above_4g > MAX_ADDRESS - ABOVE_4G {
+        if above_4g > HYPER_TRANSPORT - ABOVE_4G {
             return Err(LayoutError::TooLarge { size });
         }
         if nodes.len() > MAX_NODES {
@@ -246,20 +247,20 @@ mod test {
             refused(MIB + 1, &[]),
             "0x100001 bytes of RAM are not a multiple of a page, 0x1000 bytes"
         );
-        assert!(refused(1 << 40, &[]).contains("above 0x10000000000"));
-        assert!(refused(!0xfff, &[]).contains("above 0x10000000000"));
+        assert!(refused(1 << 40, &[]).contains("above 0xfd00000000"));
+        assert!(refused(!0xfff, &[]).contains("above 0xfd00000000"));
         assert!(
             refused(4 * MIB, &[MIB, MIB])
                 .contains("0x200000 bytes of RAM together, but the machine has 0x400000")
         );
         assert!(refused(4 * MIB, &[!0xfff, 0x2000]).contains("together"));
-        let host = RamLayout::new((1 << 40) - (1 << 32), &[]).unwrap();
+        let host = RamLayout::new(HYPER_TRANSPORT - (1 << 32), &[]).unwrap();
         // A host with a terabyte may give it; all others say what they were asked for.
         let machine = Memory::new();
         let system = machine.region("system").container(Size::MAX);
         if let Err(error) = host.build(&machine, &system) {
             assert!(
-                error.to_string().contains("0xff00000000 bytes for `pc.ram`"),
+                error.to_string().contains("0xfc00000000 bytes for `pc.ram`"),
                 "{error}"
             );
         }

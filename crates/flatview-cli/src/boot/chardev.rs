@@ -62,9 +62,9 @@ impl Chardev {
                 })?)
             }
             Chardev::Pty => {
-                let (master, name) = open_pty().map_err(|source| BootError::Pty(source))?;
+                let (master, name) = open_pty().map_err(BootError::Pty)?;
                 output::error(&format!("flatview: {what} is on {name}\n"));
-                let input = master.try_clone().map_err(|source| BootError::Pty(source))?;
+                let input = master.try_clone().map_err(BootError::Pty)?;
                 return Ok(Open {
                     output: Box::new(Lossy(master)),
                     input: Some(input),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use flatview::{Error, MemoryRegionOps, Owner, Region, UnassignedIo};
+use flatview::{AddressRange, Error, MemoryRegionOps, Owner, Region, UnassignedIo};
 use flatview_accel::{InterruptSource, Signals};
 
 use super::config::{Drive, PcError};
@@ -15,7 +15,7 @@ use crate::devices::vga::Vga;
 use crate::devices::{Debugcon, DeviceRegion, Hpet, HpetLines, I8042, I8042Lines, Pit, Port92, Rtc, Serial};
 use crate::firmware::{FirmwareConfig, FwCfg, NumaNode, install};
 use crate::irq::{CpuInterrupts, Gsi, Ioapic, IrqLine, Lapic, Pic};
-use crate::layout::RamLayout;
+use crate::layout::{HYPER_TRANSPORT, RamLayout};
 use crate::pci::{BarKind, PciFunction};
 use crate::request::Request;
 
@@ -312,6 +312,7 @@ impl Builder<'_> {
             })
             .collect();
         config.hpet = true;
+        config.reserved.extend(AddressRange::new(HYPER_TRANSPORT, 12_u64 << 30));
         let fw_cfg = FwCfg::new(memory.clone());
         install(&fw_cfg, &config)?;
         let regions = fw_cfg.regions(&spaces.machine, &Owner::device("fw_cfg"));

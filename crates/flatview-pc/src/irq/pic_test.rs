@@ -341,9 +341,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let pin = prop_oneof![0..2_u32, 3..8_u32];
     prop_oneof![
-        4 => (pin, any::<bool>()).prop_map(|(pin, level)| Step::Line(pin, level)),
+        4 => (0..8_u32, any::<bool>()).prop_map(|(pin, level)| Step::Line(pin, level)),
         1 => any::<u8>().prop_map(Step::Mask),
         1 => any::<u8>().prop_map(Step::Elcr),
         3 => (any::<bool>(), proptest::option::of(0..8_u8)).prop_map(|(rotate, pin)| Step::Eoi { rotate, pin }),
@@ -355,45 +354,58 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn the_master_agrees_with_the_model(steps in vec(step(), 0..100)) {
-        let (bench, mut model) = (Bench::new(), Model::new());
-        for step in steps {
+    fn the_pair_agrees_with_two_models(steps in vec((any::<bool>(), step()), 0..100)) {
+        let (bench, mut models) = (Bench::new(), [Model::new(), Model::new()]);
+        // The master hears the slave as a level.
+        models[0].level[2] = true;
+        for (of_slave, step) in steps {
+            let (port, elcr, mask) = if of_slave { (0xa0, 0x4d1, 0xde) } else { (0x20, 0x4d0, 0xf8) };
+            let model = &mut models[usize::from(of_slave)];
             match step {
+                Step::Line(2, _) if !of_slave => {}
                 Step::Line(pin, level) => {
-                    bench.set(pin, level);
+                    bench.set(pin + if of_slave { 8 } else { 0 }, level);
                     model.set(pin as usize, level);
                 }
                 Step::Mask(mask) => {
-                    bench.out(0x21, mask);
+                    bench.out(port + 1, mask);
                     model.masked = std::array::from_fn(|pin| mask & 1 << pin != 0);
                 }
                 Step::Elcr(levels) => {
-                    bench.out(0x4d0, levels);
-                    model.level = std::array::from_fn(|pin| levels & 0xf8 & 1 << pin != 0);
+                    bench.out(elcr, levels);
+                    model.level = std::array::from_fn(|pin| levels & mask & 1 << pin != 0);
+                    model.level[2] |= !of_slave;
                 }
                 Step::Eoi { rotate, pin } => {
-                    bench.out(0x20, u8::from(rotate) << 7 | 0x20 | pin.map_or(0, |pin| 0x40 | pin));
+                    bench.out(port, u8::from(rotate) << 7 | 0x20 | pin.map_or(0, |pin| 0x40 | pin));
                     model.end(pin, rotate);
                 }
                 Step::Last(pin) => {
-                    bench.out(0x20, 0xc0 | pin);
+                    bench.out(port, 0xc0 | pin);
                     model.make_last(pin);
                 }
                 Step::SpecialMask(on) => {
-                    bench.out(0x20, if on { 0x68 } else { 0x48 });
+                    bench.out(port, if on { 0x68 } else { 0x48 });
                     model.special_mask = on;
                 }
                 Step::Interrupt => {
-                    let expected = model.acknowledge().map(|pin| 0x08 | pin);
+                    let [master, slave] = &mut models;
+                    let expected = match master.acknowledge() {
+                        Some(2) => slave.acknowledge().map(|pin| 0x70 | pin),
+                        pin => pin.map(|pin| 0x08 | pin),
+                    };
                     prop_assert_eq!(bench.interrupt(), expected);
                 }
             }
-            prop_assert_eq!(bench.intr.level(), model.deliverable().is_some());
-            let register = |of: &dyn Fn(usize) -> bool| (0..8).map(|pin| u8::from(of(pin)) << pin).sum::<u8>();
-            bench.out(0x20, 0x0a);
-            prop_assert_eq!(bench.read(0x20), register(&|pin| model.requests(pin)));
-            bench.out(0x20, 0x0b);
-            prop_assert_eq!(bench.read(0x20), register(&|pin| model.served[pin]));
+            models[0].line[2] = models[1].deliverable().is_some();
+            prop_assert_eq!(bench.intr.level(), models[0].deliverable().is_some());
+            for (port, model) in [(0x20, &models[0]), (0xa0, &models[1])] {
+                let register = |of: &dyn Fn(usize) -> bool| (0..8).map(|pin| u8::from(of(pin)) << pin).sum::<u8>();
+                bench.out(port, 0x0a);
+                prop_assert_eq!(bench.read(port), register(&|pin| model.requests(pin)));
+                bench.out(port, 0x0b);
+                prop_assert_eq!(bench.read(port), register(&|pin| model.served[pin]));
+            }
         }
     }
 

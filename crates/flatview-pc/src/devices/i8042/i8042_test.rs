@@ -95,7 +95,7 @@ fn the_controller_answers_its_commands() {
         (0x1d, vec![0x55], 0x1c)
     );
     for (command, answer) in [
-        (0x20, 0x07),
+        (0x20, 0x03),
         (0xa9, 0x00),
         (0xab, 0x00),
         (0xc0, 0x80),
@@ -104,7 +104,7 @@ fn the_controller_answers_its_commands() {
         bench.command(command);
         assert_eq!(bench.answer(), [answer], "command {command:#x}");
     }
-    for (command, mode) in [(0xa7, 0x27), (0xad, 0x37), (0xa8, 0x17), (0xae, 0x07)] {
+    for (command, mode) in [(0xa7, 0x23), (0xad, 0x33), (0xa8, 0x13), (0xae, 0x03)] {
         bench.command(command);
         bench.command(0x20);
         assert_eq!(bench.answer(), [mode], "after {command:#x}");

@@ -49,7 +49,6 @@ bitflags! {
     struct Mode: u8 {
         const KEYBOARD_INTERRUPT = 1;
         const MOUSE_INTERRUPT = 1 << 1;
-        const SELF_TEST_PASSED = 1 << 2;
         const KEYBOARD_DISABLED = 1 << 4;
         const MOUSE_DISABLED = 1 << 5;
         const TRANSLATE = 1 << 6;
@@ -86,6 +85,7 @@ pub struct I8042Lines {
 pub struct I8042 {
     mode: Mode,
     port: OutputPort,
+    self_test_passed: bool,
     /// The command whose data are awaited.
     command: Option<u8>,
     last_was_command: bool,
@@ -123,6 +123,7 @@ impl I8042 {
             Mutex::new(I8042 {
                 mode: Mode::KEYBOARD_INTERRUPT | Mode::MOUSE_INTERRUPT,
                 port: OutputPort::NOT_RESET | OutputPort::A20 | OutputPort::OTHERS,
+                self_test_passed: false,
                 command: None,
                 last_was_command: true,
                 output: None,
@@ -269,10 +270,7 @@ impl I8042 {
         let mut status = Status::UNLOCKED;
         status.set(Status::OUTPUT_FULL, self.output.is_some());
         status.set(Status::MOUSE, matches!(self.output, Some((_, true))));
-        status.set(
-            Status::SELF_TEST_PASSED,
-            self.mode.contains(Mode::SELF_TEST_PASSED),
-        );
+        status.set(Status::SELF_TEST_PASSED, self.self_test_passed);
         status.set(Status::COMMAND, self.last_was_command);
         status
     }
@@ -320,7 +318,7 @@ impl I8042 {
             0xa8 => self.mode -= Mode::MOUSE_DISABLED,
             0xa9 | 0xab => self.answer = answer(0x00),
             0xaa => {
-                self.mode |= Mode::SELF_TEST_PASSED;
+                self.self_test_passed = true;
                 self.answer = answer(0x55);
             }
             0xad => self.mode |= Mode::KEYBOARD_DISABLED,
@@ -379,7 +377,7 @@ impl ResetMut for I8042 {
     fn reset(&mut self) {
         self.mode = Mode::KEYBOARD_INTERRUPT | Mode::MOUSE_INTERRUPT;
         self.port = OutputPort::NOT_RESET | OutputPort::A20 | OutputPort::OTHERS;
-        (self.command, self.last_was_command) = (None, true);
+        (self.command, self.last_was_command, self.self_test_passed) = (None, true, false);
         (self.output, self.answer, self.releases) = (None, None, false);
         (self.keyboard, self.mouse) = (Keyboard::new(), Mouse::new());
         self.timer.disarm();

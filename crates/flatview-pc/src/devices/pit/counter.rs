@@ -19,10 +19,14 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// Those of a PC: the gate of channel 2 is low. What an 8254 does before it is programmed is undefined; these
-    /// wait for a count in mode 3.
-    pub(super) fn power_on() -> [Counter; 3] {
-        [true, true, false].map(|gate| Counter::new(Element::new(Mode::SquareWave, 0x1_0000), 0x30, gate))
+    /// Those of a PC: the gate of channel 2 is low. What an 8254 does before it is programmed is undefined; these count
+    /// from 0x10000 in mode 3, as QEMU's do.
+    pub(super) fn power_on(now: i64) -> [Counter; 3] {
+        [true, true, false].map(|gate| {
+            let mut element = Element::new(Mode::SquareWave, 0x1_0000);
+            element.write(0x1_0000, gate, now);
+            Counter::new(element, 0x30, gate)
+        })
     }
 
     fn new(element: Element, control: u8, gate: bool) -> Counter {

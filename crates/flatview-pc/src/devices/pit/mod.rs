@@ -48,9 +48,9 @@ pub(crate) enum Part {
 }
 
 impl Pit {
-    /// A timer whose counters are not programmed yet. `irq` is IRQ 0.
+    /// A timer as after power-on; `irq` is IRQ 0. Until the guest programs it, it comes 18.2 times a second.
     pub fn new(timers: &Arc<TimerQueue>, irq: IrqLine) -> Arc<Mutex<Pit>> {
-        Arc::new_cyclic(|this: &Weak<Mutex<Pit>>| {
+        let pit = Arc::new_cyclic(|this: &Weak<Mutex<Pit>>| {
             let this = Weak::clone(this);
             let timer = timers.timer(move || {
                 if let Some(pit) = this.upgrade() {
@@ -58,14 +58,16 @@ impl Pit {
                 }
             });
             Mutex::new(Pit {
-                channels: Counter::power_on(),
+                channels: Counter::power_on(clocks(timers.now())),
                 speaker_data: false,
                 timers: Arc::clone(timers),
                 timer,
                 irq,
-                looked: 0,
+                looked: clocks(timers.now()),
             })
-        })
+        });
+        lock(&pit).look();
+        pit
     }
 
     /// `pit`, 4 ports at 0x40, and `pcspk`, 1 port at 0x61.
@@ -178,9 +180,9 @@ impl ByteDevice for Pit {
 
 impl ResetMut for Pit {
     fn reset(&mut self) {
-        self.channels = Counter::power_on();
-        self.speaker_data = false;
         self.looked = self.now();
+        self.channels = Counter::power_on(self.looked);
+        self.speaker_data = false;
         self.look();
     }
 }

@@ -28,6 +28,9 @@ const UPDATE_WARNING: i128 = 244_000;
 /// Clocks of the crystal in a second.
 const CRYSTAL: u128 = 32_768;
 
+/// A time that is farther from 1970 is not taken: a clock with four digits for the year has long gone around.
+const MOST: i64 = 1 << 40;
+
 const REGISTER_A: usize = 0x0a;
 const REGISTER_B: usize = 0x0b;
 const REGISTER_C: usize = 0x0c;
@@ -77,12 +80,6 @@ pub struct Rtc {
     timer: Timer,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
-    Both,
-    Index,
-}
-
 impl Rtc {
     /// A clock that shows `seconds` since 1970 now, and a memory of zeros. `irq` is IRQ 8. For a clock that is right
     /// take [`Rtc::host_time`], for a machine that always does the same a number.
@@ -99,6 +96,7 @@ impl Rtc {
             cmos[REGISTER_B] = Control::HOURS_24.bits();
             cmos[REGISTER_D] = VALID;
             let now = timers.now();
+            let seconds = seconds.clamp(-MOST, MOST);
             Mutex::new(Rtc {
                 cmos,
                 index: 0,
@@ -117,11 +115,12 @@ impl Rtc {
         since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// `rtc`, 2 ports at 0x70, and `rtc-index`, 1 port at 0x70, which lies within the first.
+    /// `rtc`, 2 ports at 0x70, and `rtc-index`, 1 port at 0x70, which lies within the first. An access of two bytes at
+    /// 0x70 reaches the second with both.
     pub fn regions(this: &Arc<Mutex<Rtc>>) -> [DeviceRegion; 2] {
         [
-            Bytes::region(this, Part::Both, "rtc", 0x70, 2),
-            Bytes::region(this, Part::Index, "rtc-index", 0x70, 1),
+            Bytes::region(this, (), "rtc", 0x70, 2),
+            Bytes::region(this, (), "rtc-index", 0x70, 1),
         ]
     }
 
@@ -186,7 +185,11 @@ impl Rtc {
 
     /// Whether the clock goes: the guest is not setting it, and the divider is not held in reset.
     fn goes(&self) -> bool {
-        !self.control().contains(Control::SET) && self.cmos[REGISTER_A] & 0x60 != 0x60
+        !self.control().contains(Control::SET) && !self.divider_is_reset()
+    }
+
+    fn divider_is_reset(&self) -> bool {
+        self.cmos[REGISTER_A] & 0x60 == 0x60
     }
 
     /// Nanoseconds since 1970.
@@ -206,6 +209,7 @@ impl Rtc {
     /// Clocks of the crystal between two periodic interrupts (table 5 of the datasheet, for 32.768 kHz).
     fn period(&self) -> Option<u128> {
         match self.cmos[REGISTER_A] & 0xf {
+            _ if self.divider_is_reset() => None,
             0 => None,
             rate @ 1..=2 => Some(1 << (rate + 6)),
             rate => Some(1 << (rate - 1)),
@@ -298,7 +302,7 @@ impl Rtc {
         self.look();
         self.store_time(now);
         let (went, fraction) = (self.goes(), self.time(now).rem_euclid(SECOND));
-        let divider_was_reset = self.cmos[REGISTER_A] & 0x60 == 0x60;
+        let divider_was_reset = self.divider_is_reset();
         let index = self.selected();
         match index {
             REGISTER_A => self.cmos[index] = value & !UIP,
@@ -333,19 +337,19 @@ impl Rtc {
 }
 
 impl ByteDevice for Rtc {
-    type Part = Part;
+    type Part = ();
 
-    fn read(&mut self, part: Part, offset: u64) -> u8 {
-        match (part, offset) {
-            (Part::Both, 1) => self.read_cmos(),
+    fn read(&mut self, (): (), offset: u64) -> u8 {
+        match offset {
+            1 => self.read_cmos(),
             // The index cannot be read back.
             _ => 0xff,
         }
     }
 
-    fn write(&mut self, part: Part, offset: u64, value: u8) {
-        match (part, offset) {
-            (Part::Both, 1) => self.write_cmos(value),
+    fn write(&mut self, (): (), offset: u64, value: u8) {
+        match offset {
+            1 => self.write_cmos(value),
             _ => self.index = value,
         }
     }

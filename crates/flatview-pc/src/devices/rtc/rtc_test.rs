@@ -34,14 +34,14 @@ impl Bench {
 
     fn read(&self, index: u8) -> u8 {
         let mut rtc = lock(&self.rtc);
-        rtc.write(Part::Index, 0, index);
-        rtc.read(Part::Both, 1)
+        rtc.write((), 0, index);
+        rtc.read((), 1)
     }
 
     fn write(&self, index: u8, value: u8) {
         let mut rtc = lock(&self.rtc);
-        rtc.write(Part::Both, 0, index);
-        rtc.write(Part::Both, 1, value);
+        rtc.write((), 0, index);
+        rtc.write((), 1, value);
     }
 
     /// Century, year, month, day, day of the week, hours, minutes, seconds.
@@ -236,7 +236,7 @@ fn a_reset_keeps_time_and_memory() {
     lock(&bench.rtc).set(0x0a, 0xff);
     assert_eq!(bench.read(0x0a), 0x26);
     assert_eq!(lock(&bench.rtc).get(0x0f), 0x0a);
-    assert_eq!(lock(&bench.rtc).read(Part::Both, 0), 0xff);
+    assert_eq!(lock(&bench.rtc).read((), 0), 0xff);
 }
 
 proptest! {
