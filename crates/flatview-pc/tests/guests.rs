@@ -105,15 +105,8 @@ fn a_cd_boots() {
     else {
         return;
     };
-    let image =
-        flatview_pc::devices::block::RawImage::open(iso, flatview_pc::devices::block::ImageAccess::ReadOnly)
-            .unwrap();
-    let none = flatview_pc::board::Drive::None;
-    let drives = vec![
-        none,
-        flatview_pc::board::Drive::None,
-        flatview_pc::board::Drive::CdRom(std::sync::Arc::new(image)),
-    ];
+    let image = RawImage::open(iso, ImageAccess::ReadOnly).unwrap();
+    let drives = vec![Drive::None, Drive::None, Drive::CdRom(Arc::new(image))];
     let Some(mut guest) = Guest::seabios(128, drives) else {
         return;
     };

@@ -312,7 +312,9 @@ impl Builder<'_> {
             })
             .collect();
         config.hpet = true;
-        config.reserved.extend(AddressRange::new(HYPER_TRANSPORT, 12_u64 << 30));
+        config
+            .reserved
+            .extend(AddressRange::new(HYPER_TRANSPORT, 12_u64 << 30));
         let fw_cfg = FwCfg::new(memory.clone());
         install(&fw_cfg, &config)?;
         let regions = fw_cfg.regions(&spaces.machine, &Owner::device("fw_cfg"));
