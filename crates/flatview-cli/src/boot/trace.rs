@@ -104,6 +104,13 @@ fn tell_step(text: &mut String, step: &Step) {
     let what = match (&step.before, &step.after) {
         (None, Some(shown)) => format!("appears      {}", after(shown)),
         (Some(shown), None) => format!("disappears   {gone}{}{gone:#}", described(shown)),
+        (Some(old), Some(now)) if (&old.name, old.offset) == (&now.name, now.offset) => {
+            let (style, how) = match now.readonly {
+                true => (gone, "read only"),
+                false => (new, "writable"),
+            };
+            format!("{} is now {style}{how}{style:#}", named(now))
+        }
         (Some(old), Some(now)) => format!("{gone}{}{gone:#} is now {}", described(old), after(now)),
         (None, None) => return,
     };
@@ -116,9 +123,13 @@ fn described(shown: &Shown) -> String {
         (true, true) => " (read only)",
         _ => " (device)",
     };
+    format!("{}{kind}", named(shown))
+}
+
+fn named(shown: &Shown) -> String {
     match shown.offset {
-        0 => format!("{}{kind}", shown.name),
-        offset => format!("{} @{offset:x}{kind}", shown.name),
+        0 => shown.name.clone(),
+        offset => format!("{} @{offset:x}", shown.name),
     }
 }
 
