@@ -115,7 +115,7 @@ impl Exec {
         let user = self.tlb.user;
         self.place(linear, access, user)?;
         if (linear & OFFSET) + T::BYTES > PAGE {
-            self.place(self.wrap(linear.wrapping_add(T::BYTES - 1)), access, user)?;
+            self.place(self.next_page(linear), access, user)?;
         }
         Ok(())
     }
@@ -128,6 +128,11 @@ impl Exec {
         } else {
             linear & 0xffff_ffff
         }
+    }
+
+    /// Where an access that crosses pages goes on, and where a fault of its second page is (CR2).
+    fn next_page(&self, linear: u64) -> u64 {
+        self.wrap((linear | OFFSET).wrapping_add(1))
     }
 
     #[inline(never)]
@@ -154,9 +159,8 @@ impl Exec {
 
     fn load_as<T: Int>(&mut self, linear: u64, user: u64) -> Result<T, Fault> {
         if (linear & OFFSET) + T::BYTES > PAGE {
-            let last = self.wrap(linear.wrapping_add(T::BYTES - 1));
             self.place(linear, Access::Read, user)?;
-            self.place(last, Access::Read, user)?;
+            self.place(self.next_page(linear), Access::Read, user)?;
             let mut value = 0;
             for byte in (0..T::BYTES).rev() {
                 let at = self.wrap(linear.wrapping_add(byte));
@@ -172,9 +176,8 @@ impl Exec {
 
     fn store_as<T: Int>(&mut self, linear: u64, value: T, user: u64) -> Result<(), Fault> {
         if (linear & OFFSET) + T::BYTES > PAGE {
-            let last = self.wrap(linear.wrapping_add(T::BYTES - 1));
             self.place(linear, Access::Write, user)?;
-            self.place(last, Access::Write, user)?;
+            self.place(self.next_page(linear), Access::Write, user)?;
             for byte in 0..T::BYTES {
                 let at = self.wrap(linear.wrapping_add(byte));
                 self.store_as(at, low8(value.widen() >> (8 * byte)), user)?;
