@@ -1,10 +1,68 @@
-//! An x86 CPU in software: the accelerator `soft`.
+//! An x86 CPU in software, on flatview's address spaces: the accelerator `soft`, for where there is no hypervisor.
+//!
+//! # Words
+//!
+//! - An *op* (`ops::Op`) is a decoded instruction: a function that executes it, made for its operand size and the
+//!   kinds of its operands, and what the function needs to know. It does not depend on the address of the
+//!   instruction.
+//! - A *block* (`code::cache`) is a run of at most 64 ops that are executed one after the other. It is found by where
+//!   its bytes are in the memory of this process, and by the mode that it was decoded for.
+//! - The *TLB* (`exec::tlb`) knows the memory behind linear pages, each as a [`flatview::RamWindow`].
+//! - The *slow way* (`exec::mem`) is for every access that the TLB does not answer: pages that are new to it,
+//!   accesses across pages, devices, writes to ROM, writes beside code. It asks the
+//!   [reader](flatview::Reader) of the address space.
+//! - `exec::Exec` is the state of the CPU; [`SoftVcpu`] is that and the blocks.
+//!
+//! # The path of an instruction
+//!
+//! ```text
+//!  SoftVcpu::run ──► events ──────► interrupts, SMI, INIT, deadline, changes of the map and of code
+//!                       │
+//!                    blocks ──────► linked to the one before? entered lately? decoded already? decode
+//!                       │
+//!                     ops ────────► TLB ──► RamWindow
+//!                                    └────► the slow way ──► page tables ──► Reader ──► memory, devices
+//! ```
+//!
+//! 1. [`run`](flatview_accel::Vcpu::run) looks at what is [pending](flatview_accel::Signals) and at the deadline, and
+//!    works out how many instructions may be executed before it looks again.
+//! 2. A block is looked for: among the two that followed the last one before, among those entered lately, by where
+//!    its bytes are. If it is not there, `iced-x86` decodes it and `decode` makes ops of it.
+//! 3. Each op is called. It says whether the next one follows, or the block is left; or that it could not be executed:
+//!    then it has changed nothing, and the exception is delivered.
+//! 4. After a block the signals are looked at again: one load.
+//!
+//! What an instruction does to the world is seen by the next one: an access to a device ends the block, and the views
+//! of memory and the code are looked at before the next. So is a store into code, be it the next byte.
+//!
+//! # What is exact
+//!
+//! With a [counted clock](flatview_accel::Clock::counted) the CPU is deterministic: the same guest executes the same
+//! instructions and sees the same times whenever it runs. Devices, `RDTSC` and the deadline are exact to the
+//! instruction. An execution of a repeated string instruction counts as one, for as many iterations as it makes at
+//! once.
+//!
+//! # What there is
+//!
+//! The integer instructions of an x86-64, in 16-, 32- and 64-bit code; real mode with the segments that protected mode
+//! left in it, protected mode with all checks of descriptors, gates and privilege levels, IA-32e mode; paging of all
+//! kinds; system management mode with the state save map of AMD64; SYSCALL and SYSENTER. CPUID says what there is, with
+//! the signature of QEMU's `qemu64`.
+//!
+//! # What there is not
+//!
+//! - x87, MMX and SSE. The instructions with which firmware looks for an x87 find none that is of use.
+//! - Task switches and virtual 8086 mode (#GP), debug breakpoints (never hit), alignment checks, performance counters.
+//! - More than one vCPU.
+//!
+//! What a guest executed and the CPU does not know: [`SoftVcpu::last_undefined`].
 #![forbid(unsafe_code)]
 
 #[macro_use]
 mod macros;
 
 mod accel;
+mod blocks;
 mod code;
 mod decode;
 mod exec;

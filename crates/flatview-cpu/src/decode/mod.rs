@@ -1,8 +1,9 @@
 //! From bytes to operations.
 //!
-//! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`] and
-//! [`special`] which function executes them.
+//! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`],
+//! [`flow`] and [`special`] which function executes them.
 
+pub(crate) mod flow;
 pub(crate) mod integer;
 pub(crate) mod operand;
 pub(crate) mod special;
@@ -154,6 +155,6 @@ fn ends_block(instruction: &Instruction) -> bool {
         M::Sysenter | M::Sysexit | M::Ud2 | M::Int3 => true,
         // These leave the block, whatever is decoded after them.
         M::In | M::Out | M::Cli | M::Sti | M::Popf | M::Popfd | M::Popfq | M::Wrmsr | M::Invlpg => true,
-        mnemonic => integer::condition(mnemonic, M::Jo).is_some(),
+        mnemonic => flow::condition(mnemonic, M::Jo).is_some(),
     }
 }

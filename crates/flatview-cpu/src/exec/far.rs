@@ -315,6 +315,11 @@ impl Exec {
             return Ok(flow);
         }
         let descriptor = self.return_target(selector)?;
+        let ip = if self.mode.is_long && descriptor.has(LONG) {
+            ip
+        } else {
+            ip & 0xffff_ffff
+        };
         if rpl(selector) == self.mode.cpl {
             let cpl = self.mode.cpl;
             self.enter_code(selector, descriptor, cpl, ip)?;
@@ -393,6 +398,11 @@ impl Exec {
             return Err(self.gp(0));
         }
         let descriptor = self.return_target(selector)?;
+        let ip = if self.mode.is_long && descriptor.has(LONG) {
+            ip
+        } else {
+            ip & 0xffff_ffff
+        };
         let (cpl, had_io_privilege) = (self.mode.cpl, self.has_io_privilege());
         if self.mode.is_64() || rpl(selector) != cpl {
             let sp = self.peek::<T>(3 * T::BYTES)?.widen();

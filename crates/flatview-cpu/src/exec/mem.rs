@@ -130,8 +130,8 @@ impl Exec {
         }
     }
 
-    /// Where an access that crosses pages goes on, and where a fault of its second page is (CR2).
-    fn next_page(&self, linear: u64) -> u64 {
+    /// The first byte of the page after that of `linear`.
+    pub(crate) fn next_page(&self, linear: u64) -> u64 {
         self.wrap((linear | OFFSET).wrapping_add(1))
     }
 
@@ -159,8 +159,9 @@ impl Exec {
 
     fn load_as<T: Int>(&mut self, linear: u64, user: u64) -> Result<T, Fault> {
         if (linear & OFFSET) + T::BYTES > PAGE {
+            let next = self.next_page(linear);
             self.place(linear, Access::Read, user)?;
-            self.place(self.next_page(linear), Access::Read, user)?;
+            self.place(next, Access::Read, user)?;
             let mut value = 0;
             for byte in (0..T::BYTES).rev() {
                 let at = self.wrap(linear.wrapping_add(byte));
@@ -176,8 +177,9 @@ impl Exec {
 
     fn store_as<T: Int>(&mut self, linear: u64, value: T, user: u64) -> Result<(), Fault> {
         if (linear & OFFSET) + T::BYTES > PAGE {
+            let next = self.next_page(linear);
             self.place(linear, Access::Write, user)?;
-            self.place(self.next_page(linear), Access::Write, user)?;
+            self.place(next, Access::Write, user)?;
             for byte in 0..T::BYTES {
                 let at = self.wrap(linear.wrapping_add(byte));
                 self.store_as(at, low8(value.widen() >> (8 * byte)), user)?;

@@ -162,11 +162,12 @@ pub(crate) fn into(e: &mut Exec, op: &Op) -> Step {
 fn bound<T: Int>(e: &mut Exec, op: &Op) -> Step {
     let index = e.reg::<T>(op.dst).sign_extend().cast_signed();
     let linear = e.address::<T>(op, Access::Read)?;
+    if index < e.load::<T>(linear)?.sign_extend().cast_signed() {
+        return Err(e.raise(crate::exec::BR, None));
+    }
     let after = e.offset(op).wrapping_add(T::BYTES) & (u64::MAX >> op.narrow);
     let upper_at = e.string_address(op.seg, after, T::BYTES, Access::Read)?;
-    let lower = e.load::<T>(linear)?.sign_extend().cast_signed();
-    let upper = e.load::<T>(upper_at)?.sign_extend().cast_signed();
-    if index < lower || index > upper {
+    if index > e.load::<T>(upper_at)?.sign_extend().cast_signed() {
         return Err(e.raise(crate::exec::BR, None));
     }
     Ok(e.flow)

@@ -205,3 +205,14 @@ fn pae_has_four_tables() {
     });
     assert_eq!(board.run_to_halt().regs.rax, 9);
 }
+
+#[test]
+fn a_fault_in_the_second_page_of_an_access_is_at_its_first_byte() {
+    // mov eax, [0x1ffffd]
+    let mut board = paged(&[0xa1, 0xfd, 0xff, 0x1f, 0, 0xf4]);
+    board.load(0x1_1000 + 4 * 0x200, &[0; 4]);
+    assert_eq!(
+        (board.run_to_exception(), board.state().sregs.cr2),
+        (14, 0x20_0000)
+    );
+}
