@@ -19,6 +19,14 @@ fn main() {
     for paging in [false, true] {
         let soft = Soft::new(&SoftAccelerator::default(), paging).unwrap();
         let mut differential = Differential::new(Host::new().unwrap(), soft, paging);
+        for mode in Mode::ALL.into_iter().filter(|mode| paging || mode.bits() != 64) {
+            if matches!(name.as_str(), "all" | "sequences") {
+                let summary = differential.sequences(mode, 16, cases / 3, seed);
+                println!("sequences paging={paging} {mode:?}: {summary}");
+                summary.reports.iter().for_each(|report| println!("{report}"));
+                failed += summary.mismatches;
+            }
+        }
         for family in FAMILIES
             .iter()
             .filter(|family| name == "all" || family.name == name)

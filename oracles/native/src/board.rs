@@ -27,6 +27,7 @@ pub struct Board {
     /// The vCPU.
     pub vcpu: Box<dyn Vcpu>,
     space: AddressSpace,
+    control: Arc<Control>,
     /// Without it the space would be empty.
     _machine: Memory,
 }
@@ -48,20 +49,28 @@ impl Board {
             machine.update(|tx| tx.add_subregion(&system, base, &block))?;
         }
         let space = machine.create_address_space("memory", &system)?;
+        let control = Arc::new(Control::new(Clock::counted(0)));
         let vcpu = accelerator.create_vcpu(VcpuConfig {
             index: 0,
             memory: space.clone(),
             io: machine.create_address_space("I/O", &ports)?,
             smm: None,
             interrupts: Arc::new(Quiet),
-            control: Arc::new(Control::new(Clock::counted(0))),
+            control: Arc::clone(&control),
             machine: machine.clone(),
         })?;
         Ok(Board {
             vcpu,
             space,
+            control,
             _machine: machine,
         })
+    }
+
+    /// Lets the vCPU run for so many instructions from now on, at most.
+    pub fn allow(&self, instructions: u64) {
+        self.control
+            .set_deadline(self.control.clock().now() + instructions);
     }
 
     /// Reads memory; what is not there is zeroes.

@@ -26,6 +26,7 @@ mod address;
 pub mod families;
 mod needs;
 mod random;
+mod sequence;
 
 pub use families::{FAMILIES, Family};
 pub use needs::Need;
@@ -58,6 +59,8 @@ struct Draft<'a> {
     state: State,
     /// Bits by register number: its value is settled.
     settled: u16,
+    /// Others run before this one: no register can be set, and no address may depend on one.
+    still: bool,
     prefixes: Vec<u8>,
     rex: Option<u8>,
     operand_size: u32,
@@ -101,20 +104,7 @@ impl Generator {
     /// mode, or no register can have the value that it would need.
     pub fn case(&mut self, family: &Family, mode: Mode, arena: &mut Arena) -> Option<Case> {
         let pattern = *self.random.of(family.patterns);
-        let tokens: Vec<&str> = pattern.split_whitespace().collect();
-        let has = |token| tokens.contains(&token);
-        if has(if mode.bits() == 64 { "!64" } else { "=64" }) {
-            return None;
-        }
-        let mut draft = Draft::new(&mut self.random, arena, mode);
-        draft.choose_prefixes(&tokens);
-        for token in &tokens {
-            draft.token(token)?;
-        }
-        for need in tokens.iter().filter_map(|token| token.strip_prefix('@')) {
-            Need::named(need)?.apply(&mut draft)?;
-        }
-        draft.finish(has("lock"))
+        Draft::new(&mut self.random, arena, mode).build(pattern)
     }
 }
 
@@ -145,6 +135,7 @@ impl<'a> Draft<'a> {
             mode,
             state,
             settled: 0,
+            still: false,
             prefixes: Vec::new(),
             rex: None,
             operand_size: if mode.bits() == 16 { 16 } else { 32 },
@@ -173,6 +164,23 @@ impl<'a> Draft<'a> {
         self.mode.stack_origin() + (offset & !aligned)
     }
 
+    /// Makes an instruction of a pattern.
+    fn build(mut self, pattern: &str) -> Option<Case> {
+        let tokens: Vec<&str> = pattern.split_whitespace().collect();
+        let has = |token| tokens.contains(&token);
+        if has(if self.mode.bits() == 64 { "!64" } else { "=64" }) {
+            return None;
+        }
+        self.choose_prefixes(&tokens);
+        for token in &tokens {
+            self.token(token)?;
+        }
+        for need in tokens.iter().filter_map(|token| token.strip_prefix('@')) {
+            Need::named(need)?.apply(&mut self)?;
+        }
+        self.finish(has("lock"))
+    }
+
     fn choose_prefixes(&mut self, tokens: &[&str]) {
         let has = |token| tokens.contains(&token);
         if self.random.one_in(4) && !has("no66") {
@@ -192,7 +200,7 @@ impl<'a> Draft<'a> {
                 32
             };
         }
-        if self.random.one_in(8) {
+        if !self.still && self.random.one_in(8) {
             use Override::{Cs, Ds, Es, Gs, Ss};
             let segment = *self.random.of(&[Es, Cs, Ss, Ds, Gs]);
             self.prefixes.push(segment as u8);

@@ -22,6 +22,8 @@ use crate::{Arena, Case, Fault, Mode, Outcome, Selectors, State};
 /// The longest that a repeated instruction is followed.
 const MOST_STEPS: u32 = 1000;
 
+const BREAKPOINT: u8 = 3;
+
 /// Why a case has no outcome.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -81,6 +83,24 @@ impl Soft {
     ///
     /// [`Stuck`].
     pub fn run(&mut self, case: &Case, arena: &mut Arena) -> Result<Outcome, Stuck> {
+        self.execute(case, arena, Self::step)
+    }
+
+    /// Runs all instructions of `case`, up to the `int3` behind them, without a stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Stuck`].
+    pub fn run_through(&mut self, case: &Case, arena: &mut Arena) -> Result<Outcome, Stuck> {
+        self.execute(case, arena, Self::through)
+    }
+
+    fn execute(
+        &mut self,
+        case: &Case,
+        arena: &mut Arena,
+        way: fn(&mut Self, &Case) -> Result<Outcome, Stuck>,
+    ) -> Result<Outcome, Stuck> {
         let shadow = &mut self.shadows[usize::from(case.mode == Mode::LongHigh)];
         let base = case.mode.window().base;
         let pages = layout::PAGES.map(|number| base + (number * layout::PAGE) as u64);
@@ -93,7 +113,7 @@ impl Soft {
                 self.board.write(at, new);
             }
         }
-        let outcome = self.step(case);
+        let outcome = way(self, case);
         for (at, page) in pages.into_iter().zip(arena.bytes_mut().chunks_mut(layout::PAGE)) {
             self.board.read(at, page);
         }
@@ -121,6 +141,27 @@ impl Soft {
             }
         }
         Err(Stuck::Endless)
+    }
+
+    fn through(&mut self, case: &Case) -> Result<Outcome, Stuck> {
+        let mut state = self.fresh.clone();
+        state.regs = regs(&case.state);
+        state.sregs = self.sregs(case);
+        self.board.vcpu.set_state(&state)?;
+        self.board.allow(MOST_STEPS.into());
+        match self.board.vcpu.run()? {
+            // The handlers are all HLT.
+            Exit::Halted => {}
+            other => return Err(Stuck::Exit(other)),
+        }
+        let after = self.board.vcpu.state()?;
+        let mut outcome = self.faulted(&after, case.state.rip);
+        let end = case.state.rip + case.code.len() as u64;
+        if outcome.fault.is_some_and(|fault| fault.vector == BREAKPOINT) && outcome.state.rip == end + 1 {
+            outcome.fault = None;
+            outcome.state.rip = end;
+        }
+        Ok(outcome)
     }
 
     fn long_mode(&self, mode: Mode) -> bool {

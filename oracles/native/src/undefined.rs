@@ -62,23 +62,34 @@ pub fn outcome(instruction: &Instruction, before: &State, after: &State) -> bool
     instruction.is_call_far_indirect() && before.gprs[4] >> 32 != 0 && !stays
 }
 
-/// Whether the manual leaves open what is in a general register, by its number, when `instruction` went from `before` to
-/// `after`.
+/// Whether it leaves open which fault comes first: both operands of CMPS may have one.
 #[must_use]
-pub fn register(instruction: &Instruction, gpr: usize, before: &State, after: &State) -> bool {
+pub fn order_of_faults(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(instruction.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq)
+}
+
+/// The bits of a general register, by its number, that the manual leaves open after `instruction`.
+#[must_use]
+pub fn register(instruction: &Instruction, gpr: usize, before: &State, after: &State) -> u64 {
     const RCX_RSI_RDI: u64 = 1 << 1 | 1 << 6 | 1 << 7;
+    let same = before.gprs[gpr] as u32 == after.gprs[gpr] as u32;
+    let target = |register: Register| register.full_register().number() == gpr;
     match instruction.mnemonic() {
         // The target of a scan that found nothing.
-        Mnemonic::Bsf | Mnemonic::Bsr => {
-            after.rflags & ZF != 0 && instruction.op0_register().full_register().number() == gpr
+        Mnemonic::Bsf | Mnemonic::Bsr if after.rflags & ZF != 0 && target(instruction.op0_register()) => {
+            u64::MAX
         }
-        // Intel's processors clear the upper halves even if nothing is to be done, AMD's do not.
-        _ => {
-            let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-            let nothing = repeats && uses_ecx(instruction) && before.gprs[1] as u32 == 0;
-            nothing && RCX_RSI_RDI >> gpr & 1 != 0
+        // Intel's processors clear the upper halves even if nothing was done, AMD's do not.
+        _ if same && repeats(instruction) && uses_ecx(instruction) && RCX_RSI_RDI >> gpr & 1 != 0 => {
+            u64::MAX << 32
         }
+        _ => 0,
     }
+}
+
+fn repeats(instruction: &Instruction) -> bool {
+    instruction.has_rep_prefix() || instruction.has_repne_prefix()
 }
 
 /// Whether a string instruction has 32-bit addresses.

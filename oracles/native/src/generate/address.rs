@@ -74,7 +74,7 @@ impl Draft<'_> {
             return None;
         }
         const EDGES: [u64; 4] = [0x1ff0, 0x2ff0, 0x3ff0, 0xfff0];
-        let offset = if self.random.one_in(16) {
+        let offset = if !self.still && self.random.one_in(16) {
             *self.random.of(&EDGES) + self.random.below(16)
         } else {
             layout::DATA as u64 + 0x180 + self.random.below(0xd00)
@@ -87,8 +87,11 @@ impl Draft<'_> {
     }
 
     fn memory_operand(&mut self, register: u8, free: bool) -> Option<()> {
-        let mode = self.random.below(3) as u8;
-        let rm = self.random.below(8) as u8;
+        let (mut mode, mut rm) = (self.random.below(3) as u8, self.random.below(8) as u8);
+        if self.still && !free {
+            // A displacement, or relative to RIP.
+            (mode, rm) = (0, if self.address_size == 16 { 6 } else { 5 });
+        }
         self.body.push(mode << 6 | register << 3 | rm);
         let parts = if self.address_size == 16 {
             parts16(mode, rm)

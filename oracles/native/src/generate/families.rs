@@ -346,8 +346,16 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "prefixes",
         patterns: &[
-            "01 /r lock many", "8b /r many", "0f b6 /r many", "f7 /3 lock many", "a5 rep many @string", //
-            "ae repne many @string", "90 many", "b8 +r iv many", "81 /0 iz many", "c7 /0 iz many",
+            "01 /r lock many",
+            "8b /r many",
+            "0f b6 /r many",
+            "f7 /3 lock many",
+            "a5 rep many @string", //
+            "ae repne many @string",
+            "90 many",
+            "b8 +r iv many",
+            "81 /0 iz many",
+            "c7 /0 iz many",
         ],
     },
     Family {

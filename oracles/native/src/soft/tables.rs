@@ -100,6 +100,8 @@ fn system_descriptor(base: u64, limit: u32, access: u64) -> u64 {
 }
 
 fn gates(board: &Board) {
+    const HLT: u8 = 0xf4;
+    board.write(HANDLERS, &[HLT; 256 * 16]);
     for vector in 0..256 {
         // Linux lets users have #BP and #OF.
         let kind: u64 = if matches!(vector, 3 | 4) { 0xee } else { 0x8e };
