@@ -14,3 +14,6 @@ pub mod pci;
 pub mod request;
 pub mod timer;
 pub mod trace;
+
+#[cfg(doctest)]
+mod guides;
