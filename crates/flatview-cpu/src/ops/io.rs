@@ -12,7 +12,7 @@ const IO_MAP_BASE: u64 = 0x66;
 
 impl Exec {
     /// Whether `size` ports may be used: by IOPL, or by the I/O map of the task (Intel SDM vol. 1, 19.5).
-    fn check_ports(&mut self, port: u16, size: u64) -> Result<(), Fault> {
+    pub(crate) fn check_ports(&mut self, port: u16, size: u64) -> Result<(), Fault> {
         if !self.mode.is_protected || self.has_io_privilege() {
             return Ok(());
         }

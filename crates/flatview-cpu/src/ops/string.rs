@@ -92,16 +92,19 @@ impl Exec {
                 self.r.flags.set_sub::<T>(a, b, a.wrapping_sub(b));
             }
             INS => {
+                let port = self.reg(2);
+                // Before memory is looked at: that is the order of the faults.
+                self.check_ports(port, T::BYTES)?;
                 let to = self.string_destination(op, T::BYTES, Access::Write)?;
                 self.probe::<T>(to, Access::Write)?;
-                let port = self.reg(2);
                 let value: T = self.port_in(port)?;
                 self.store(to, value)?;
             }
             _ => {
+                let port = self.reg(2);
+                self.check_ports(port, T::BYTES)?;
                 let from = self.string_source(op, T::BYTES)?;
                 let value: T = self.load(from)?;
-                let port = self.reg(2);
                 self.port_out(port, value)?;
             }
         }
