@@ -4,6 +4,7 @@
 //!   variable `FLATVIEW_REQUIRE` names the program, as it does in CI, the test fails instead.
 //! - [`file`]: the same for what a package installs that is no program.
 //! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
+//! - [`Qtest`]: a real QEMU without a guest, whose ports and memory a test reads and writes.
 //! - [`QmpServer`]: a server that says what a test wants to hear: events in between, half lines, nothing at all.
 //!
 //! Everything here panics when it fails: that is what a test wants.
@@ -13,7 +14,9 @@
 mod need;
 mod qemu;
 mod qmp_server;
+mod qtest;
 
 pub use need::{file, program};
 pub use qemu::Qemu;
 pub use qmp_server::{Peer, QmpServer};
+pub use qtest::Qtest;

@@ -1,13 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use flatview::{AddressRange, Memory, Size};
-use flatview_testkit::Qemu;
+use flatview_testkit::Qtest;
 use proptest::prelude::*;
 
 use super::*;
@@ -175,46 +171,17 @@ proptest! {
 }
 
 /// The fw_cfg of a real QEMU, by its qtest socket.
-struct QemuFwCfg {
-    socket: BufReader<UnixStream>,
-    #[expect(dead_code, reason = "runs until this is dropped")]
-    qemu: Qemu,
-}
+struct QemuFwCfg(Qtest);
 
 impl QemuFwCfg {
-    fn start(arguments: &[&str]) -> Option<QemuFwCfg> {
-        let qtest = ["-qtest", "unix:qtest.sock,server=on,wait=off"];
-        let qemu = Qemu::start(&[&qtest, arguments].concat())?;
-        // QEMU opens it after that of QMP, on which it was waited.
-        let path = qemu.folder().join("qtest.sock");
-        let mut attempts = (0..6000).map(|_| {
-            thread::sleep(Duration::from_millis(10));
-            UnixStream::connect(&path)
-        });
-        let socket = BufReader::new(attempts.find_map(Result::ok).expect("a socket after a minute"));
-        Some(QemuFwCfg { socket, qemu })
-    }
-
-    fn command(&mut self, command: &str) -> String {
-        writeln!(self.socket.get_mut(), "{command}").unwrap();
-        let mut line = String::new();
-        self.socket.read_line(&mut line).unwrap();
-        let answer = line.trim().strip_prefix("OK");
-        answer
-            .unwrap_or_else(|| panic!("{command}: {line}"))
-            .trim()
-            .to_owned()
-    }
-
     fn item(&mut self, key: u16, len: usize) -> Vec<u8> {
-        self.command(&format!("outw 0x510 {key:#x}"));
+        self.0.command(&format!("outw 0x510 {key:#x}"));
         self.read(len)
     }
 
     fn read(&mut self, len: usize) -> Vec<u8> {
-        let mut byte = || self.command("inb 0x511");
         (0..len)
-            .map(|_| u8::from_str_radix(byte().trim_start_matches("0x"), 16).unwrap())
+            .map(|_| u8::try_from(self.0.number("inb 0x511")).unwrap())
             .collect()
     }
 
@@ -265,7 +232,7 @@ fn structures(mut tables: &[u8]) -> Vec<Vec<u8>> {
 fn compare(arguments: &[&str], config: &FirmwareConfig) {
     // AMD's processors have a range that the machine must leave free.
     let vendor = ["-nodefaults", "-cpu", "qemu64,vendor=GenuineIntel"];
-    let Some(mut qemu) = QemuFwCfg::start(&[&vendor, arguments].concat()) else {
+    let Some(mut qemu) = Qtest::start(&[&vendor, arguments].concat()).map(QemuFwCfg) else {
         return;
     };
     let mut config = config.clone();

@@ -114,6 +114,16 @@ impl Ide {
         *self.geometries.get(unit)?
     }
 
+    /// What a BIOS of QEMU's kind looks for in byte 0x39 of the CMOS: how it is to translate each disk's geometry, two
+    /// bits each, the first in the low ones.
+    pub fn cmos_translations(&self) -> u8 {
+        let bits = |geometry: &Option<Geometry>| geometry.map_or(0, |geometry| geometry.translation() as u8);
+        self.geometries
+            .iter()
+            .rev()
+            .fold(0, |byte, geometry| byte << 2 | bits(geometry))
+    }
+
     pub(super) fn channel(&self, number: usize) -> MutexGuard<'_, Channel> {
         lock(&self.channels[number])
     }

@@ -445,6 +445,56 @@ fn accesses_have_qemus_widths() {
 }
 
 #[test]
+fn the_bios_is_told_how_to_translate() {
+    let sized = |sectors| Some(IdeDrive::Disk(Arc::new(Faulty(sectors)) as Arc<dyn BlockBackend>));
+    let bench = Bench::new([sized(2048), sized(1 << 22), None, sized(1 << 30)]);
+    assert_eq!(bench.ide.upgrade().unwrap().cmos_translations(), 0b01_00_10_00);
+}
+
+/// A disk of so many sectors, none of which can be read or written.
+#[derive(Debug)]
+struct Faulty(u64);
+
+impl BlockBackend for Faulty {
+    fn size(&self) -> u64 {
+        self.0 * 512
+    }
+
+    fn is_readonly(&self) -> bool {
+        false
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[test]
+fn errors_of_the_host_reach_the_guest() {
+    let bench = Bench::with_disk(Arc::new(Faulty(2048)));
+    bench.task(BASE, &[1, 0, 0, 0, 0xe0, 0x20]);
+    assert_eq!(
+        (bench.status(BASE), bench.error(BASE)),
+        (FAILED, 0x40),
+        "cannot be read"
+    );
+    bench.task(BASE, &[1, 0, 0, 0, 0xe0, 0xe7]);
+    assert_eq!(
+        (bench.status(BASE), bench.error(BASE)),
+        (FAILED | 0x20, ABRT),
+        "a fault"
+    );
+}
+
+#[test]
 fn a_machine_that_goes_takes_its_controller_along() {
     let bench = Bench::with_disk(numbered(8));
     let ide = bench.ide.clone();

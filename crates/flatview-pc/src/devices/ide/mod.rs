@@ -43,6 +43,8 @@ mod cdrom_test;
 #[cfg(test)]
 mod disk_test;
 #[cfg(test)]
+mod qemu_test;
+#[cfg(test)]
 mod random_test;
 
 pub use controller::{Ide, IdeDrive, IdeRegions};

@@ -34,6 +34,10 @@ mod registers;
 mod screen;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod qemu_test;
+#[cfg(test)]
 mod vga_test;
 
 pub use adapter::{Vga, VgaRegions};
