@@ -115,3 +115,19 @@ fn a_cd_boots() {
     });
     assert_eq!(end, None);
 }
+
+/// Rule V4. With counted time a guest is deterministic: what it says, and how many instructions that takes.
+#[test]
+fn the_same_guest_does_the_same_twice() {
+    let run = || {
+        let mut guest = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())])?;
+        let end = guest.run_until(60, "power-off", |_| false);
+        let said = (
+            guest.serial.get(),
+            guest.debugcon.get(),
+            guest.pc.screen().to_string(),
+        );
+        Some((end, guest.pc.machine().instructions(), said))
+    };
+    assert_eq!(run(), run());
+}

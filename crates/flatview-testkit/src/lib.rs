@@ -2,7 +2,7 @@
 //!
 //! - [`program`]: a program that may be missing on this machine. The test then skips, loudly; where the environment
 //!   variable `FLATVIEW_REQUIRE` names the program, as it does in CI, the test fails instead.
-//! - [`file`]: the same for what a package installs that is no program.
+//! - [`file()`]: the same for what a package installs that is no program.
 //! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
 //! - [`Qtest`]: a real QEMU without a guest, whose ports and memory a test reads and writes.
 //! - [`QmpServer`]: a server that says what a test wants to hear: events in between, half lines, nothing at all.

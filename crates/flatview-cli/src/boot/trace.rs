@@ -32,7 +32,11 @@ impl Story {
         let number = change.number;
         let milliseconds = nanoseconds / 1_000_000;
         let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
-        let cause = change.cause.as_deref().unwrap_or("power on");
+        let cause = match &change.cause {
+            Some(cause) => cause,
+            None if number == 1 => "power on",
+            None => "a device",
+        };
         let mut text = format!("{dim}map {number:>3} {milliseconds:>6} ms{dim:#}  {bold}{cause}{bold:#}\n");
         for step in change.steps() {
             tell_step(&mut text, &step);

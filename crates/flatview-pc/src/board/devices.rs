@@ -235,7 +235,7 @@ impl Builder<'_> {
         } = self.parts;
         let owner = Owner::device("VGA");
         let vga = Vga::new(Arc::clone(timers))?;
-        let regions = vga.regions(&spaces.machine, &owner, &spaces.memory)?;
+        let regions = vga.regions(&spaces.machine, &owner, &spaces.memory, &spaces.causes)?;
         spaces.machine.update(|tx| {
             tx.add_subregion_overlap(&spaces.memory, 0xa_0000, &regions.lowmem, 1)?;
             let mut ports = regions.ports.iter();
@@ -335,20 +335,17 @@ fn set_cmos(rtc: &mut Rtc, ram: &RamLayout, ide: &Ide) {
     // Boot from disk, floppy, CD-ROM, in this order.
     rtc.set(0x3d, 0x12);
     rtc.set(0x38, 0x30);
-    let mut translations = 0;
-    for unit in 0..4 {
+    for unit in 0..2 {
         let Some(geometry) = ide.geometry(unit) else {
             continue;
         };
-        translations |= (geometry.translation() as u8) << (2 * unit);
         // The first two disks have type 47: any geometry, which follows.
-        let (kind, at) = match unit {
-            0 => (0xf0, 0x1b),
-            1 => (0x0f, 0x24),
-            _ => continue,
+        let (kind, type_at, at) = match unit {
+            0 => (0xf0, 0x19, 0x1b),
+            _ => (0x0f, 0x1a, 0x24),
         };
         rtc.set(0x12, rtc.get(0x12) | kind);
-        rtc.set(if unit == 0 { 0x19 } else { 0x1a }, 47);
+        rtc.set(type_at, 47);
         let [cylinders, high] = geometry.cylinders.to_le_bytes();
         // More than 8 heads is bit 3 of the control byte; no precompensation; the landing zone is the last cylinder.
         let control = 0xc0 | u8::from(geometry.heads > 8) << 3;
@@ -367,5 +364,5 @@ fn set_cmos(rtc: &mut Rtc, ram: &RamLayout, ide: &Ide) {
             rtc.set(index, byte);
         }
     }
-    rtc.set(0x39, translations);
+    rtc.set(0x39, ide.cmos_translations());
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use flatview::{
-    Error, MemTxError, Memory, Owner, RamBlock, RamError, Region, UnassignedIo, WeakMemory, WeakRegion,
+    Error, MemTxError, Memory, Owner, RamBlock, RamError, Region, Transaction, UnassignedIo, WeakMemory,
+    WeakRegion,
 };
 
 use super::dispi::{Dispi, Effect};
@@ -14,6 +15,7 @@ use super::registers::Registers;
 use super::screen::{self, Screen, TextScreen};
 use crate::device::{Reset, lock};
 use crate::timer::TimerQueue;
+use crate::trace::Causes;
 
 /// Bytes of VRAM: QEMU's `vgamem_mb=16`.
 const VRAM: u64 = 16 << 20;
@@ -42,6 +44,7 @@ struct Place {
     memory: WeakMemory,
     legacy: WeakRegion,
     chain4: Region,
+    causes: Arc<Causes>,
 }
 
 pub(super) struct State {
@@ -94,7 +97,8 @@ impl Vga {
     }
 
     /// Makes the regions; `owner` is the PCI function. `legacy` is the container that has the legacy window at 0xa0000
-    /// of it, that is the PCI bus: there `vga.chain4` comes and goes by itself, with priority 2.
+    /// of it, that is the PCI bus: there `vga.chain4` comes and goes by itself, with priority 2, and `causes` hears that
+    /// the VGA did it.
     ///
     /// # Errors
     ///
@@ -104,6 +108,7 @@ impl Vga {
         memory: &Memory,
         owner: &Owner,
         legacy: &Region,
+        causes: &Arc<Causes>,
     ) -> Result<VgaRegions, Error> {
         let region = |name| memory.region(name).owner(owner);
         let io = |name, size: u64, first: u16, registers| {
@@ -146,6 +151,7 @@ impl Vga {
             memory: memory.downgrade(),
             legacy: legacy.downgrade(),
             chain4,
+            causes: Arc::clone(causes),
         });
         Ok(regions)
     }
@@ -235,6 +241,7 @@ impl Vga {
             memory,
             legacy,
             chain4,
+            causes,
         }) = self.place.get()
         else {
             return Ok(());
@@ -245,7 +252,7 @@ impl Vga {
         let (Some(memory), Some(legacy)) = (memory.upgrade(), legacy.upgrade()) else {
             return Ok(());
         };
-        let update = memory.update(|tx| {
+        let change = |tx: &mut Transaction<'_>| {
             // Another CPU may have been here; updates come one after the other, so what is true now stays it.
             let direct = lock(&self.state).direct();
             if let Some(container) = chain4.state()?.container {
@@ -263,7 +270,9 @@ impl Vga {
             }
             *lock(&self.placed) = Some(direct);
             Ok(())
-        });
+        };
+        let cause = || "VGA: which of its memory the guest sees at 0xa0000".to_owned();
+        let update = causes.during(cause, || memory.update(change));
         update.map(drop).map_err(|_| {
             *lock(&self.placed) = None;
             MemTxError::ERROR

@@ -35,7 +35,9 @@ impl Bench {
         let ports = memory.create_address_space("I/O", &io).unwrap();
         let control = Arc::new(Control::new(Clock::counted(0)));
         let vga = Vga::new(TimerQueue::new(Arc::clone(&control))).unwrap();
-        let regions = vga.regions(&memory, &Owner::device("VGA"), &pci).unwrap();
+        let regions = vga
+            .regions(&memory, &Owner::device("VGA"), &pci, &Arc::default())
+            .unwrap();
         memory
             .update(|tx| {
                 tx.add_subregion_overlap(&pci, 0xa_0000, &regions.lowmem, 1)?;
