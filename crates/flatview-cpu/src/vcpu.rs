@@ -11,8 +11,8 @@ use crate::exec::msr::Msrs;
 use crate::exec::tlb::Tlb;
 use crate::exec::{Bus, Exception, Exec, Flow, Registers};
 use crate::flags::{Flags, TF};
-use crate::ops::fpu::X87;
 use crate::ops::sse::Sse;
+use crate::ops::x87::X87;
 use crate::seg::Seg;
 use crate::undefined::{UndefinedInstruction, UndefinedRing};
 
