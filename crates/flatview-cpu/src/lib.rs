@@ -46,12 +46,13 @@
 //!
 //! The integer instructions of an x86-64, in 16-, 32- and 64-bit code; real mode with the segments that protected mode
 //! left in it, protected mode with all checks of descriptors, gates and privilege levels, IA-32e mode; paging of all
-//! kinds; system management mode with the state save map of AMD64; SYSCALL and SYSENTER. CPUID says what there is, with
+//! kinds; system management mode with the state save map of AMD64; SYSCALL and SYSENTER; the x87, SSE and SSE2. CPUID says what there is, with
 //! the signature of QEMU's `qemu64`.
 //!
 //! # What there is not
 //!
-//! - x87, MMX and SSE. The instructions with which firmware looks for an x87 find none that is of use.
+//! - MMX; exceptions of floating point (they are noted, and answered as if masked); rounding of SSE other than to
+//!   nearest; transcendental functions to more bits than the host's.
 //! - Task switches and virtual 8086 mode (#GP), debug breakpoints (never hit), alignment checks, performance counters.
 //! - More than one vCPU.
 //!

@@ -1,13 +1,14 @@
 //! From bytes to operations.
 //!
 //! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`],
-//! [`flow`], [`special`] and [`simd`] which function executes them.
+//! [`flow`], [`special`], [`simd`] and [`x87`] which function executes them.
 
 pub(crate) mod flow;
 pub(crate) mod integer;
 pub(crate) mod operand;
 pub(crate) mod simd;
 pub(crate) mod special;
+pub(crate) mod x87;
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, Register};
 
@@ -139,6 +140,7 @@ impl Translator<'_> {
         self.integer(op)
             .or_else(|| self.special(op))
             .or_else(|| self.simd(op))
+            .or_else(|| self.x87(op))
     }
 }
 

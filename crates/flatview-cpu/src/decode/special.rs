@@ -1,10 +1,10 @@
-//! Instructions of operating systems: ports, tables, control registers, far transfers; and the x87.
+//! Instructions of operating systems: ports, tables, control registers, far transfers.
 
 use iced_x86::{Code, Mnemonic as M, Register};
 
 use super::Translator;
 use super::operand::{counted_from, is_between};
-use crate::ops::{I, M as MEMORY, Op, R, Run, fpu, io, system, system_table};
+use crate::ops::{I, M as MEMORY, Op, R, Run, io, system, system_table};
 
 fn is_control(register: Register) -> bool {
     is_between(register, Register::CR0, Register::CR15)
@@ -90,7 +90,7 @@ impl Translator<'_> {
                 system_table::arpl_run(d)
             }
             M::Les | M::Lds | M::Lss | M::Lfs | M::Lgs => return self.far_load(op),
-            _ => return self.fpu(op),
+            _ => return None,
         };
         Some(run)
     }
@@ -190,39 +190,5 @@ impl Translator<'_> {
         }
         op.aux = counted_from(first, Register::DR0);
         is_debug(first).then_some(system::to_debug as Run)
-    }
-
-    fn fpu(&self, op: &mut Op) -> Option<Run> {
-        let run: Run = match self.instruction.mnemonic() {
-            M::Fninit | M::Finit => fpu::fninit,
-            M::Fnclex | M::Fclex => fpu::fnclex,
-            M::Wait => fpu::fwait,
-            M::Fnstcw | M::Fstcw => {
-                self.memory(op)?;
-                fpu::fnstcw
-            }
-            M::Fldcw => {
-                self.memory(op)?;
-                fpu::fldcw
-            }
-            M::Fnstsw | M::Fstsw => {
-                let (d, _) = self.destination(0, op)?;
-                fpu::fnstsw_run(d)
-            }
-            _ if self.is_x87() => fpu::other,
-            _ => return None,
-        };
-        Some(run)
-    }
-
-    /// Whether an operand is on the stack of the x87, or the first opcode byte is an escape: both are told by the
-    /// mnemonic.
-    fn is_x87(&self) -> bool {
-        let mnemonic = self.instruction.mnemonic() as usize;
-        (M::F2xm1 as usize..=M::Fyl2xp1 as usize).contains(&mnemonic)
-            && !matches!(
-                self.instruction.mnemonic(),
-                M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64 | M::Femms
-            )
     }
 }

@@ -57,7 +57,7 @@ impl Exec {
     pub(crate) fn power_on(&mut self) {
         self.cr0 = CR0_POWER_ON;
         self.msrs = super::msr::Msrs::new();
-        self.x87 = crate::ops::fpu::X87::new();
+        self.x87 = crate::ops::x87::X87::new();
         self.sse = crate::ops::sse::Sse::new();
         self.smbase = super::smm::SMBASE;
         self.init();

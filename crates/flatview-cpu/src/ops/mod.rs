@@ -8,7 +8,7 @@ pub(crate) mod bits;
 pub(crate) mod branch;
 pub(crate) mod bulk;
 pub(crate) mod decimal;
-pub(crate) mod fpu;
+
 pub(crate) mod io;
 pub(crate) mod moves;
 pub(crate) mod multiply;
@@ -18,6 +18,7 @@ pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;
 pub(crate) mod system_table;
+pub(crate) mod x87;
 
 use crate::exec::mem::Access;
 use crate::exec::{Exec, Fault, Step};

@@ -14,3 +14,4 @@ mod simd;
 mod smm;
 mod strings;
 mod time;
+mod x87;

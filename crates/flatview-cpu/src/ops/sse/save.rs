@@ -6,6 +6,7 @@ use crate::exec::{CR0_EM, CR0_TS, Exec, Fault, NM, Step};
 use crate::int::{low8, low16, low32};
 
 use super::low64;
+use crate::ops::x87::ext::Ext;
 
 /// The bits of `MXCSR` that exist.
 const MXCSR_MASK: u32 = 0xffff;
@@ -70,7 +71,8 @@ pub(crate) fn fxsave(e: &mut Exec, op: &Op) -> Step {
     ] {
         e.store(at(e, offset), value)?;
     }
-    for (offset, value) in (ST..).step_by(16).zip(x87.registers) {
+    for (offset, index) in (ST..).step_by(16).zip(0..8) {
+        let value = x87.registers[x87.number(index)].to_bits();
         e.store(at(e, offset), low64(value))?;
         e.store(at(e, offset + 8), low64(value >> 64))?;
     }
@@ -99,9 +101,9 @@ pub(crate) fn fxrstor(e: &mut Exec, op: &Op) -> Step {
         let (low, high) = (at(e, offset), at(e, offset + 8));
         Ok(u128::from(e.load::<u64>(low)?) | u128::from(e.load::<u64>(high)?) << 64)
     };
-    for (offset, place) in (ST..).step_by(16).zip(&mut x87.registers) {
-        // A register has 80 bits.
-        *place = load(e, offset)? & ((1 << 80) - 1);
+    for (offset, index) in (ST..).step_by(16).zip(0..8) {
+        let number = x87.number(index);
+        x87.registers[number] = Ext::from_bits(load(e, offset)?);
     }
     let count = registers(e);
     for (offset, place) in (XMM..).step_by(16).zip(&mut sse.xmm[..count]) {
