@@ -11,6 +11,8 @@ use crate::exec::msr::Msrs;
 use crate::exec::tlb::Tlb;
 use crate::exec::{Bus, Exception, Exec, Flow, Registers};
 use crate::flags::{Flags, TF};
+use crate::ops::fpu::X87;
+use crate::ops::sse::Sse;
 use crate::seg::Seg;
 use crate::undefined::{UndefinedInstruction, UndefinedRing};
 
@@ -56,7 +58,8 @@ impl SoftVcpu {
             cr4: 0,
             dr: [0; 8],
             msrs: Msrs::new(),
-            fpu_control: 0,
+            x87: X87::new(),
+            sse: Sse::new(),
             mode: Exec::no_mode(),
             halted: false,
             shadow: false,

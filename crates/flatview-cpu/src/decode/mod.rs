@@ -1,11 +1,12 @@
 //! From bytes to operations.
 //!
 //! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`],
-//! [`flow`] and [`special`] which function executes them.
+//! [`flow`], [`special`] and [`simd`] which function executes them.
 
 pub(crate) mod flow;
 pub(crate) mod integer;
 pub(crate) mod operand;
+pub(crate) mod simd;
 pub(crate) mod special;
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, Register};
@@ -135,7 +136,9 @@ impl Translator<'_> {
             // Longer than any instruction can be.
             return (self.instruction.len() >= 15).then_some(branch::too_long as Run);
         }
-        self.integer(op).or_else(|| self.special(op))
+        self.integer(op)
+            .or_else(|| self.special(op))
+            .or_else(|| self.simd(op))
     }
 }
 

@@ -57,7 +57,8 @@ impl Exec {
     pub(crate) fn power_on(&mut self) {
         self.cr0 = CR0_POWER_ON;
         self.msrs = super::msr::Msrs::new();
-        self.fpu_control = 0x40;
+        self.x87 = crate::ops::fpu::X87::new();
+        self.sse = crate::ops::sse::Sse::new();
         self.smbase = super::smm::SMBASE;
         self.init();
     }

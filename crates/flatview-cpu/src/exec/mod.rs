@@ -27,6 +27,8 @@ use crate::code::pages::CodePages;
 use crate::flags::{self, Flags};
 use crate::int::{Int, low8};
 use crate::ops::Op;
+use crate::ops::fpu::X87;
+use crate::ops::sse::Sse;
 use crate::seg::{BIG, LONG, SS, Seg};
 use crate::undefined::UndefinedRing;
 use msr::Msrs;
@@ -170,7 +172,8 @@ pub(crate) struct Exec {
     pub(crate) cr4: u64,
     pub(crate) dr: [u64; 8],
     pub(crate) msrs: Msrs,
-    pub(crate) fpu_control: u16,
+    pub(crate) x87: X87,
+    pub(crate) sse: Sse,
     pub(crate) mode: Mode,
     pub(crate) halted: bool,
     pub(crate) shadow: bool,

@@ -4,7 +4,30 @@ use super::{M, Op, R, Run};
 use crate::exec::{CR0_EM, CR0_MP, CR0_TS, Exec, Fault, Flow, NM, Step};
 
 /// The control word after `FNINIT` (Intel SDM vol. 1, 8.1.5).
-pub(crate) const CONTROL: u16 = 0x37f;
+const CONTROL: u16 = 0x37f;
+
+/// What `FXSAVE` saves of an x87.
+#[derive(Clone, Debug)]
+pub(crate) struct X87 {
+    pub(crate) control: u16,
+    pub(crate) status: u16,
+    /// One bit for each register that is not empty.
+    pub(crate) tags: u8,
+    /// 80 bits each.
+    pub(crate) registers: [u128; 8],
+}
+
+impl X87 {
+    /// After power-on (Intel SDM vol. 3, table 10-1).
+    pub(crate) fn new() -> X87 {
+        X87 {
+            control: 0x40,
+            status: 0,
+            tags: 0xff,
+            registers: [0; 8],
+        }
+    }
+}
 
 fn check(e: &mut Exec) -> Result<(), Fault> {
     if e.cr0 & (CR0_EM | CR0_TS) != 0 {
@@ -17,34 +40,37 @@ fn check(e: &mut Exec) -> Result<(), Fault> {
 /// `FNINIT`.
 pub(crate) fn fninit(e: &mut Exec, _: &Op) -> Step {
     check(e)?;
-    e.fpu_control = CONTROL;
+    (e.x87.control, e.x87.status, e.x87.tags) = (CONTROL, 0, 0);
     Ok(Flow::Next)
 }
 
 /// `FNCLEX`.
 pub(crate) fn fnclex(e: &mut Exec, _: &Op) -> Step {
     check(e)?;
+    // Exceptions, the stack fault, busy.
+    e.x87.status &= !0x80ff;
     Ok(Flow::Next)
 }
 
 /// `FNSTCW`.
 pub(crate) fn fnstcw(e: &mut Exec, op: &Op) -> Step {
     check(e)?;
-    let control = e.fpu_control;
+    let control = e.x87.control;
     e.put::<u16, M>(op, control)
 }
 
 /// `FLDCW`. Bit 6 is always set.
 pub(crate) fn fldcw(e: &mut Exec, op: &Op) -> Step {
     check(e)?;
-    e.fpu_control = e.source::<u16, M>(op)? & 0x1f7f | 0x40;
+    e.x87.control = e.source::<u16, M>(op)? & 0x1f7f | 0x40;
     Ok(e.flow)
 }
 
-/// `FNSTSW`: no exceptions, an empty stack.
+/// `FNSTSW`.
 fn fnstsw<const D: u8>(e: &mut Exec, op: &Op) -> Step {
     check(e)?;
-    e.put::<u16, D>(op, 0)
+    let status = e.x87.status;
+    e.put::<u16, D>(op, status)
 }
 
 /// The function of `FNSTSW`.

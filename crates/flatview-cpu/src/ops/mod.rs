@@ -13,6 +13,7 @@ pub(crate) mod io;
 pub(crate) mod moves;
 pub(crate) mod multiply;
 pub(crate) mod shift;
+pub(crate) mod sse;
 pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;

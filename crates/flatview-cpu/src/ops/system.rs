@@ -336,3 +336,14 @@ pub(crate) fn sysexit<const LONG: bool>(e: &mut Exec, _: &Op) -> Step {
     e.sysexit(LONG)?;
     Ok(Flow::Jump)
 }
+
+/// `MOVNTI`.
+fn movnti<T: Int>(e: &mut Exec, op: &Op) -> Step {
+    let value: T = e.reg(op.src);
+    e.put::<T, M>(op, value)
+}
+
+/// The function of `MOVNTI`.
+pub(crate) fn movnti_run(size: u8) -> Run {
+    wide!(size, movnti)
+}

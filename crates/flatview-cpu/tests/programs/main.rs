@@ -10,6 +10,7 @@ mod paging;
 mod privileges;
 mod real_mode;
 mod robust;
+mod simd;
 mod smm;
 mod strings;
 mod time;
