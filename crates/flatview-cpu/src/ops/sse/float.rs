@@ -10,12 +10,15 @@ use crate::int::{Int, low32};
 pub(crate) trait Float: Copy + PartialOrd {
     /// What the lane is as a number.
     type Lane: Int;
+    /// The bit of a NaN that makes it quiet.
+    const QUIET: u64;
     fn from_lane(lane: Self::Lane) -> Self;
     fn to_lane(self) -> Self::Lane;
 }
 
 impl Float for f32 {
     type Lane = u32;
+    const QUIET: u64 = 1 << 22;
     fn from_lane(lane: u32) -> f32 {
         f32::from_bits(lane)
     }
@@ -26,6 +29,7 @@ impl Float for f32 {
 
 impl Float for f64 {
     type Lane = u64;
+    const QUIET: u64 = 1 << 51;
     fn from_lane(lane: u64) -> f64 {
         f64::from_bits(lane)
     }
@@ -41,6 +45,16 @@ fn packed<F: Float>(a: u128, b: u128, each: impl Fn(F, F) -> F) -> u128 {
 fn scalar<F: Float>(a: u128, b: u128, each: impl Fn(F, F) -> F) -> u128 {
     let of = |register| F::from_lane(F::Lane::truncate(low64(register)));
     with_low::<F::Lane>(a, each(of(a), of(b)).to_lane().widen())
+}
+
+/// The result of arithmetic, unless an operand is not a number: then it is the first such, made quiet (Intel SDM vol. 1,
+/// table 4-7). The compiler may swap operands, so it is said here.
+fn or_nan<F: Float>(a: F, b: F, result: F) -> F {
+    let is_nan = |number: &F| number.partial_cmp(number).is_none();
+    match [a, b].into_iter().find(is_nan) {
+        Some(nan) => F::from_lane(F::Lane::truncate(nan.to_lane().widen() | F::QUIET)),
+        None => result,
+    }
 }
 
 /// The second operand if one is not a number, or both are zero (Intel SDM vol. 2, MINPS).
@@ -77,10 +91,10 @@ macro_rules! forms {
 }
 
 const ROWS: [[Row; 4]; 8] = [
-    forms!(Addps Addpd Addss Addsd, |a, b| a + b, |a, b| a + b),
-    forms!(Subps Subpd Subss Subsd, |a, b| a - b, |a, b| a - b),
-    forms!(Mulps Mulpd Mulss Mulsd, |a, b| a * b, |a, b| a * b),
-    forms!(Divps Divpd Divss Divsd, |a, b| a / b, |a, b| a / b),
+    forms!(Addps Addpd Addss Addsd, |a, b| or_nan(a, b, a + b), |a, b| or_nan(a, b, a + b)),
+    forms!(Subps Subpd Subss Subsd, |a, b| or_nan(a, b, a - b), |a, b| or_nan(a, b, a - b)),
+    forms!(Mulps Mulpd Mulss Mulsd, |a, b| or_nan(a, b, a * b), |a, b| or_nan(a, b, a * b)),
+    forms!(Divps Divpd Divss Divsd, |a, b| or_nan(a, b, a / b), |a, b| or_nan(a, b, a / b)),
     forms!(Minps Minpd Minss Minsd, min, min),
     forms!(Maxps Maxpd Maxss Maxsd, max, max),
     forms!(Sqrtps Sqrtpd Sqrtss Sqrtsd, |_, b| b.sqrt(), |_, b| b.sqrt()),
