@@ -94,6 +94,21 @@ impl Differential {
         summary
     }
 
+    /// Runs so many cases of SSE and SSE2, of up to four instructions.
+    pub fn simd(&mut self, mode: Mode, cases: u64, seed: u64) -> Summary {
+        let mut generator = Generator::new(seed);
+        let mut arena = Arena::new();
+        let mut summary = Summary::default();
+        for number in 0..cases {
+            generator.scramble_floats(&mut arena);
+            let count = 1 + number as usize % 4;
+            if let Some(case) = generator.simd(mode, count, &mut arena) {
+                self.compare(&case, 0, Soft::run_through, &mut arena, &mut summary);
+            }
+        }
+        summary
+    }
+
     /// Runs one case, and leaves in `arena` what the host did.
     pub fn case(&mut self, case: &Case, arena: &mut Arena, summary: &mut Summary) {
         let instruction = decode(case);

@@ -172,6 +172,7 @@ impl Soft {
         const PE_ET_NE: u64 = 0x31;
         const PG: u64 = 1 << 31;
         const PAE: u64 = 1 << 5;
+        const OSFXSR_OSXMMEXCPT: u64 = 0x600;
         const LME_LMA_NXE: u64 = 0xd00;
         let long = self.long_mode(case.mode);
         let Selectors { cs, ss, ds, es, gs } = case.state.selectors;
@@ -197,7 +198,7 @@ impl Soft {
             cr0: PE_ET_NE | if self.paging { PG } else { 0 },
             cr2: 0,
             cr3: tables::PML4,
-            cr4: if long { PAE } else { 0 },
+            cr4: OSFXSR_OSXMMEXCPT | if long { PAE } else { 0 },
             efer: if long { LME_LMA_NXE } else { 0 },
         }
     }

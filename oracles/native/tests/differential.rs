@@ -51,6 +51,8 @@ fn compare(paging: bool, modes: &[Mode]) {
         }
         let summary = differential.sequences(*mode, 16, cases, seed);
         failed += tell("sequences", *mode, &summary);
+        let summary = differential.simd(*mode, cases, seed);
+        failed += tell("simd", *mode, &summary);
     }
     assert_eq!(failed, 0, "cases differ");
 }
