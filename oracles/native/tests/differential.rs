@@ -19,11 +19,8 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn differential(accelerator: &dyn Accelerator, paging: bool) -> Option<Differential> {
-    let host = Host::new()
-        .inspect_err(|why| eprintln!("\n*** SKIPPED: {why} ***\n"))
-        .ok()?;
     Some(Differential::new(
-        host,
+        Host::or_skip()?,
         Soft::new(accelerator, paging).unwrap(),
         paging,
     ))
