@@ -56,6 +56,6 @@ pub enum Unavailable {
         /// What was asked of it.
         what: &'static str,
         /// Its answer.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
