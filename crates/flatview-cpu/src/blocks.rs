@@ -3,7 +3,7 @@
 use flatview::RamWindow;
 
 use crate::SoftVcpu;
-use crate::code::cache::Key;
+use crate::code::cache::{self, Key};
 use crate::code::pages::BlockId;
 use crate::decode::{Context, decode};
 use crate::exec::tlb::{OFFSET, PAGE};
@@ -24,8 +24,8 @@ impl SoftVcpu {
         let mut from = None;
         while left > 0 && !self.exec.attention && self.exec.control.signals() == self.seen {
             let exec = &mut self.exec;
-            let (ip, mode) = (exec.rip, exec.mode.key);
-            let context = self.cache.context(exec.tlb.generation, mode, exec.segs[CS].base);
+            let ip = exec.rip;
+            let context = self.cache.context(exec);
             let known = match from {
                 Some(from) => self.cache.follow(from, ip, context),
                 None => None,
@@ -67,7 +67,7 @@ impl SoftVcpu {
 
     /// The block at `ip` that was entered lately.
     #[inline(never)]
-    fn enter(&mut self, from: Option<BlockId>, ip: u64, context: u64) -> Option<BlockId> {
+    fn enter(&mut self, from: Option<BlockId>, ip: u64, context: cache::Context) -> Option<BlockId> {
         let id = self.cache.recent(ip, context)?;
         self.cache.entered(from, ip, context, id);
         Some(id)
@@ -96,10 +96,7 @@ impl SoftVcpu {
                 }
             }
         };
-        let exec = &self.exec;
-        let context = self
-            .cache
-            .context(exec.tlb.generation, exec.mode.key, exec.segs[CS].base);
+        let context = self.cache.context(&self.exec);
         self.cache.entered(None, ip, context, id);
         Ok(Some(id))
     }
@@ -127,7 +124,7 @@ impl SoftVcpu {
         linear: u64,
         window: &RamWindow,
     ) -> Result<Option<BlockId>, Fault> {
-        if self.cache.is_full() {
+        if self.cache.is_full() || self.exec.code.is_full() {
             self.cache.clear();
             self.exec.code.clear();
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flatview::Memory;
+use flatview::{FlatView, Memory, RamBlock};
 use flatview_accel::{AccelError, DescriptorTable, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
 
 use crate::code::cache::Cache;
@@ -117,6 +117,13 @@ impl SoftVcpu {
         if view != self.view {
             self.view = view;
             exec.tlb.flush();
+            let (bus, code) = (&mut exec.bus, &mut exec.code);
+            let shows = |view: &FlatView, block: &RamBlock| {
+                view.iter().any(|range| range.region().ram_block() == Some(block))
+            };
+            let memory = bus.memory.view();
+            let smm = bus.smm.as_mut().map(|smm| smm.view());
+            code.retain(|block| shows(memory, block) || smm.is_some_and(|view| shows(view, block)));
         }
         exec.code.look();
         self.cache.forget(exec.code.take_killed());
@@ -159,16 +166,19 @@ impl SoftVcpu {
             return Ok(true);
         }
         if self.exec.halted {
-            // Somebody else may want to unplug memory meanwhile.
-            let bus = &mut self.exec.bus;
-            bus.memory.release();
-            bus.io.release();
-            if let Some(smm) = &mut bus.smm {
-                smm.release();
-            }
             return Err(Exit::Halted);
         }
         Ok(false)
+    }
+
+    /// Lets go of the views of memory: whoever waits until nobody looks at something does not wait for this CPU.
+    fn release(&mut self) {
+        let bus = &mut self.exec.bus;
+        bus.memory.release();
+        bus.io.release();
+        if let Some(smm) = &mut bus.smm {
+            smm.release();
+        }
     }
 
     /// Takes the interrupt of the highest priority (Intel SDM vol. 3, table 7-2).
@@ -239,7 +249,12 @@ impl Vcpu for SoftVcpu {
         self.begin();
         loop {
             match self.events(true) {
-                Err(exit) => return Ok(exit),
+                Err(Exit::Deadline) => return Ok(Exit::Deadline),
+                Err(exit) => {
+                    // Nobody knows for how long it is not to run.
+                    self.release();
+                    return Ok(exit);
+                }
                 Ok(true) => continue,
                 Ok(false) => {}
             }

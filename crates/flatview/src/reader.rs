@@ -216,7 +216,21 @@ impl Reader {
     }
 
     /// A number that grows with each view that this reader goes over to. Whoever keeps what he found, as a software TLB
-    /// does, asks whether it is still the same: one atomic load if it is.
+    /// does, asks whether it is still the same: one atomic load if it is. After a [`release`](Self::release) it grows
+    /// in any case.
+    ///
+    /// ```
+    /// # use flatview::{Memory, RamBlock, Size};
+    /// # let memory = Memory::new();
+    /// # let system = memory.region("system").container(Size::MAX);
+    /// # let mut reader = memory.create_address_space("memory", &system)?.reader();
+    /// # let ram = memory.region("ram").ram(RamBlock::unbacked(0x1000));
+    /// let before = reader.generation();
+    /// assert_eq!(reader.generation(), before);
+    /// memory.update(|tx| tx.add_subregion(&system, 0, &ram))?;
+    /// assert!(reader.generation() > before);
+    /// # Ok::<(), flatview::Error>(())
+    /// ```
     #[inline]
     pub fn generation(&mut self) -> u64 {
         self.refresh_if_stale();

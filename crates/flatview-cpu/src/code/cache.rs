@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use super::pages::BlockId;
+use crate::exec::Exec;
 use crate::int::index;
 use crate::ops::Op;
+use crate::seg::CS;
 
 /// How many places there are for blocks that were entered lately.
 const RECENT: usize = 4096;
-/// When there are this many blocks, all are forgotten.
+/// When there are this many blocks, all are forgotten;
 const MOST: usize = 1 << 16;
+/// or this many operations, 40 bytes each.
+const MOST_OPS: usize = 1 << 20;
 /// No block.
 const NONE: BlockId = BlockId::MAX;
 
@@ -34,18 +38,30 @@ pub(crate) struct Key {
     pub(crate) mode: u64,
 }
 
-/// A block that was entered at an address, in some context: see [`Cache::context`].
+/// What has to be the same for an offset in the code segment to lead to the same block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Context {
+    /// Grows whenever the TLB or the cache forgets something.
+    generation: u64,
+    /// The mode, and the base of the code segment.
+    segment: u64,
+}
+
+/// A block that was entered at an address.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     ip: u64,
-    context: u64,
+    context: Context,
     block: BlockId,
 }
 
 impl Link {
     const NONE: Link = Link {
         ip: 0,
-        context: u64::MAX,
+        context: Context {
+            generation: u64::MAX,
+            segment: 0,
+        },
         block: NONE,
     };
 }
@@ -55,6 +71,8 @@ pub(crate) struct Cache {
     blocks: Vec<Option<Block>>,
     free: Vec<BlockId>,
     by_key: HashMap<Key, BlockId>,
+    /// How many operations all blocks have.
+    ops: usize,
     recent: Box<[Link; RECENT]>,
     /// Grows when a block is forgotten.
     generation: u64,
@@ -74,15 +92,25 @@ impl Cache {
             blocks: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::new(),
+            ops: 0,
             recent: Box::new([Link::NONE; RECENT]),
             generation: 0,
         }
     }
 
-    /// What has to be the same for an address to lead to the same block: nothing was forgotten by the TLB or by the
-    /// cache, the mode, and the base of the code segment.
-    pub(crate) fn context(&self, tlb_generation: u64, mode: u64, cs_base: u64) -> u64 {
-        (self.generation.wrapping_add(tlb_generation)) << 35 ^ mode << 32 ^ cs_base
+    /// The current context.
+    #[inline(always)]
+    pub(crate) fn context(&self, exec: &Exec) -> Context {
+        let base = if exec.mode.is_64() {
+            0
+        } else {
+            exec.segs[CS].base & 0xffff_ffff
+        };
+        Context {
+            // Both only grow.
+            generation: self.generation.wrapping_add(exec.tlb.generation),
+            segment: base << 8 | exec.mode.key,
+        }
     }
 
     #[inline(always)]
@@ -92,7 +120,7 @@ impl Cache {
 
     /// The block at `ip` after block `from`, if it was that before.
     #[inline(always)]
-    pub(crate) fn follow(&self, from: BlockId, ip: u64, context: u64) -> Option<BlockId> {
+    pub(crate) fn follow(&self, from: BlockId, ip: u64, context: Context) -> Option<BlockId> {
         let links = &self.block(from)?.links;
         links
             .iter()
@@ -102,7 +130,7 @@ impl Cache {
 
     /// The block at `ip`, if it was entered lately.
     #[inline]
-    pub(crate) fn recent(&self, ip: u64, context: u64) -> Option<BlockId> {
+    pub(crate) fn recent(&self, ip: u64, context: Context) -> Option<BlockId> {
         let link = &self.recent[Self::place(ip)];
         (link.ip == ip && link.context == context).then_some(link.block)
     }
@@ -112,7 +140,7 @@ impl Cache {
     }
 
     /// After `from` came `block`, at `ip`.
-    pub(crate) fn entered(&mut self, from: Option<BlockId>, ip: u64, context: u64, block: BlockId) {
+    pub(crate) fn entered(&mut self, from: Option<BlockId>, ip: u64, context: Context, block: BlockId) {
         let link = Link { ip, context, block };
         self.recent[Self::place(ip)] = link;
         if let Some(from) = from
@@ -129,10 +157,11 @@ impl Cache {
 
     /// Whether a block can be added; otherwise [`clear`](Self::clear) first.
     pub(crate) fn is_full(&self) -> bool {
-        self.by_key.len() >= MOST
+        self.by_key.len() >= MOST || self.ops >= MOST_OPS
     }
 
     pub(crate) fn add(&mut self, key: Key, ops: Vec<Op>, len: u64, second: Option<usize>) -> BlockId {
+        self.ops += ops.len();
         let block = Block {
             ops: ops.into(),
             len,
@@ -162,6 +191,7 @@ impl Cache {
         self.generation += 1;
         for id in blocks {
             if let Some(block) = self.blocks.get_mut(id as usize).and_then(Option::take) {
+                self.ops -= block.ops.len();
                 self.by_key.remove(&block.key);
                 self.free.push(id);
             }
@@ -173,6 +203,7 @@ impl Cache {
         self.blocks.clear();
         self.free.clear();
         self.by_key.clear();
+        self.ops = 0;
         self.generation += 1;
     }
 }

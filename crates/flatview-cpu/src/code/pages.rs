@@ -20,6 +20,9 @@ use crate::int::index;
 /// The number of a block: its place in the cache.
 pub(crate) type BlockId = u32;
 
+/// When there are this many pages, all are forgotten. Each has a copy of its bytes.
+const MOST: usize = 1 << 13;
+
 /// Which bytes of a page a block comes from.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -125,6 +128,30 @@ impl CodePages {
     /// Whether there is code in the page at `host`.
     pub(crate) fn is_code(&self, host: usize) -> bool {
         self.pages.contains_key(&host)
+    }
+
+    /// Whether there are too many: [`clear`](Self::clear) first.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pages.len() >= MOST
+    }
+
+    /// Forgets the pages of blocks of RAM that are not seen any more, or they would stay for their sake.
+    pub(crate) fn retain(&mut self, is_seen: impl Fn(&RamBlock) -> bool) {
+        if self.stretches.is_empty() {
+            self.stretch();
+        }
+        let gone: Vec<usize> = self
+            .stretches
+            .iter()
+            .filter(|stretch| !is_seen(&stretch.block))
+            .flat_map(|stretch| stretch.hosts.iter().copied())
+            .collect();
+        if !gone.is_empty() {
+            self.stretches.clear();
+        }
+        for page in gone.iter().filter_map(|host| self.pages.remove(host)) {
+            self.killed.extend(page.spans.iter().map(|span| span.block));
+        }
     }
 
     /// The bytes of a page, which are watched from now on.

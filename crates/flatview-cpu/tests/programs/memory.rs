@@ -147,11 +147,11 @@ fn what_the_cpu_writes_is_logged() {
 
 #[test]
 fn a_halted_cpu_keeps_no_memory_alive() {
-    let mut board = Board::protected(&[0xa1, 0, 0, 0x90, 0, 0xf4]);
-    let plugged = board
-        .machine
-        .region("dimm")
-        .ram(flatview::RamBlock::anonymous(0x1000).unwrap());
+    // mov eax, [0x900004]; call 0x900000; hlt
+    let mut board = Board::protected(&[0xa1, 4, 0, 0x90, 0, 0xe8, 0xf6, 0xef, 0x8f, 0, 0xf4]);
+    let block = flatview::RamBlock::anonymous(0x1000).unwrap();
+    block.window(0, 1).unwrap().store(0, 0xc3_u8).unwrap(); // ret
+    let plugged = board.machine.region("dimm").ram(block);
     board
         .machine
         .update(|tx| tx.add_subregion(&board.system, 0x90_0000, &plugged))
@@ -162,4 +162,9 @@ fn a_halted_cpu_keeps_no_memory_alive() {
         .update(|tx| tx.del_subregion(&board.system, &plugged))
         .unwrap();
     assert!(receipt.is_quiesced());
+    board.set(|state| (state.regs.rip, state.halted) = (0x1005, false));
+    // Zeros are executed there now.
+    board.control.set_deadline(board.control.clock().now() + 100);
+    flatview_accel::Vcpu::run(&mut board.vcpu).unwrap();
+    assert!(board.state().regs.rip > 0x90_0001);
 }

@@ -55,13 +55,13 @@ proptest! {
         idt in table(),
         cr0 in prop_oneof![Just(0x11_u64), Just(0x10), Just(0x8000_0011), any::<u64>()],
         cr3 in address(),
-        cr4 in prop_oneof![Just(0_u64), Just(0x20), Just(0x30)],
+        cr4 in prop_oneof![Just(0_u64), Just(0x220), Just(0x230)],
         efer in prop_oneof![Just(0_u64), Just(0x500), Just(0xd00)],
         rflags in any::<u64>(),
-        is_flat in any::<bool>(),
+        (is_flat, is_long) in any::<(bool, bool)>(),
         signals in 0..64_u32,
     ) {
-        let mut board = Board::protected(&code);
+        let mut board = if is_long { Board::long(&code) } else { Board::protected(&code) };
         board.load(0x800, &tables);
         let mut state = board.state();
         let regs = &mut state.regs;
@@ -73,6 +73,7 @@ proptest! {
             *place = value;
         }
         regs.rflags = rflags;
+        state.sregs.cr4 |= 0x200;
         if !is_flat {
             let sregs = &mut state.sregs;
             [sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss, sregs.tr, sregs.ldt, sregs.cs] = segments;
