@@ -44,7 +44,8 @@ pub(crate) fn pop_run(d: u8, size: u8) -> Run {
     wide_by_place!(d, size, pop)
 }
 
-/// `PUSH` of a segment register. With 32 bits only the lower 16 are written, as newer processors do.
+/// `PUSH` of a segment register. All bytes of the operand are written; newer processors write two, and the manual lets
+/// both pass (Intel SDM vol. 2, PUSH).
 fn push_segment<T: Int>(e: &mut Exec, op: &Op) -> Step {
     let selector = e.segs[usize::from(op.aux) % 6].selector;
     e.push(T::truncate(u64::from(selector)))?;
@@ -214,9 +215,9 @@ fn enter<T: Int>(e: &mut Exec, op: &Op) -> Step {
         let linear = e.stack(bp.wrapping_sub(outer * T::BYTES) & mask, T::BYTES, Access::Read)?;
         e.probe::<T>(linear, Access::Read)?;
     }
-    // The page that the new top is in has to be there.
-    let top = e.stack(end & mask, 1, Access::Write)?;
-    e.probe::<u8>(top, Access::Write)?;
+    // A write to the new top would have to succeed.
+    let top = e.stack(end & mask, T::BYTES, Access::Write)?;
+    e.probe::<T>(top, Access::Write)?;
     // One after the other: the frames may overlap.
     for number in 1..=count {
         let value = match number {
