@@ -23,6 +23,10 @@ CONTROL = ["cr0", "cr2", "cr3", "cr4"]
 IDS = {name: getattr(x, f"UC_X86_REG_{name.upper()}") for name in GPRS + SEGMENTS + CONTROL + ["eip", "eflags"]}
 # Status, IF, DF, IOPL and NT; RF, VM and the rest do not come up.
 FLAGS = 0x7ED5 | 2
+LONG_IDS = IDS | {name: getattr(x, f"UC_X86_REG_R{name[1:].upper()}") for name in GPRS + ["eip"]}
+LONG_IDS |= {"fs_base": x.UC_X86_REG_FS_BASE, "gs_base": x.UC_X86_REG_GS_BASE}
+LONG_IDS |= {f"r{number}": getattr(x, f"UC_X86_REG_R{number}") for number in range(8, 16)}
+EFER = 0xC000_0080
 rng = random.Random(386)
 vectors = []
 
@@ -56,9 +60,11 @@ TABLE = {
     19: 0x1234 | 0x08 << 16 | 0x85 << 40,  # a task gate
     20: descriptor(0, 0xFFFF, 0x80, 0),  # reserved
     21: descriptor(0x7_0000, 0x0007, 0x92, 0xC),  # eight pages
+    23: descriptor(0, 0xFFFFF, 0x9B, 0xA),  # 64-bit code
     22: 0x1100 | 0x08 << 16 | 0x8C << 40 | 1 << 48,  # a call gate to 0x11100
 }
-SELECTORS = [index * 8 for index in TABLE]
+# Of 64-bit code only long mode knows.
+SELECTORS = [index * 8 for index in TABLE if index != 23]
 
 
 def gdt():
@@ -74,62 +80,117 @@ def local_table():
 
 # The registers of a vector that says nothing else of them. The replay has the same.
 COMMON = dict.fromkeys(GPRS, 0) | {"eflags": 2, "esp": 0x7000}
-DEFAULTS = {
-    False: COMMON | dict(cs=0x1000, ss=0x2000, ds=0x3000, es=0x4000, fs=0x5000, gs=0x6000, eip=0x100),
-    True: COMMON | dict(cs=8, ss=16, ds=16, es=16, fs=0, gs=0, eip=0x1_1000),
+REAL = COMMON | dict(cs=0x1000, ss=0x2000, ds=0x3000, es=0x4000, fs=0x5000, gs=0x6000, eip=0x100)
+PROTECTED = COMMON | dict(cs=8, ss=16, ds=16, es=16, fs=0, gs=0, eip=0x1_1000)
+LONG = PROTECTED | dict(cs=0xB8) | {f"r{number}": 0 for number in range(8, 16)}
+DEFAULTS = {"real": REAL, "protected": PROTECTED, "paged": PROTECTED, "pae": PROTECTED, "long": LONG}
+# CR0 (with WP), CR3, CR4 and EFER.
+CONTROLS = {
+    "real": (0x10, 0, 0, 0),
+    "protected": (0x11, 0, 0, 0),
+    "paged": (0x8001_0011, 0x10_0000, 0x10, 0),
+    "pae": (0x8001_0011, 0x10_0000, 0x20, 0x800),
+    "long": (0x8001_0011, 0x10_0000, 0x20, 0xD01),
 }
 
 
-def vector(name, code, regs, protected, memory=(), count=1):
+def page_tables(mode):
+    """The first 2 MiB where they are, then a few pages of each kind at 4 MiB, and a large one at 8 MiB."""
+    wide = mode != "paged"
+    pages = {}
+
+    def put(table, index, entry):
+        size = 8 if wide else 4
+        page = pages.setdefault(table, bytearray(0x1000))
+        page[index * size : (index + 1) * size] = entry.to_bytes(size, "little")
+
+    directory, low, tests = 0x10_0000, 0x10_4000, 0x10_5000
+    if mode == "long":
+        put(0x10_0000, 0, 0x10_1003)
+        put(0x10_1000, 0, 0x10_2007)
+        directory = 0x10_2000
+    elif mode == "pae":
+        put(0x10_0000, 0, 0x10_2001)
+        directory = 0x10_2000
+    entries = 512 if wide else 1024
+    step = entries * 0x1000
+    put(directory, 0, low | 7)
+    put(directory, 0x40_0000 // step, tests | 7)
+    put(directory, 0x80_0000 // step, 0x83)
+    # Accessed and dirty already: unicorn looks at instructions before it executes them.
+    for number in range(512):
+        put(low, number, number << 12 | 0x63)
+    # Read and write, read-only, the user's, the user's read-only, not present, not to be executed, already dirty.
+    for number, bits in enumerate((3, 1, 7, 5, 6, 3 | (wide and 1 << 63), 0x63)):
+        put(tests, number, 0x18_0000 + number * 0x1000 | bits)
+    return pages
+
+
+def vector(name, code, regs, mode, memory=(), count=1, cr0=None, tables=None):
     """One vector: `count` instructions of `code`."""
-    mode = unicorn.UC_MODE_32 if protected else unicorn.UC_MODE_16
-    uc = unicorn.Uc(unicorn.UC_ARCH_X86, mode)
+    mode = {False: "real", True: "protected"}.get(mode, mode)
+    kind = {"real": unicorn.UC_MODE_16, "long": unicorn.UC_MODE_64}.get(mode, unicorn.UC_MODE_32)
+    ids = LONG_IDS if mode == "long" else IDS
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, kind)
     uc.mem_map(0, MEMORY)
-    if protected:
+    if mode != "real":
         uc.mem_write(GDT, gdt())
         uc.mem_write(LDT, local_table())
         uc.reg_write(x.UC_X86_REG_GDTR, (0, GDT, 8 * 24 - 1, 0))
         uc.reg_write(x.UC_X86_REG_LDTR, (14 * 8, LDT, 0x3F, 0x8200))
-    uc.reg_write(x.UC_X86_REG_CR0, 0x11 if protected else 0x10)
-    state = DEFAULTS[protected] | regs
+    state = DEFAULTS[mode] | regs
     for register in SEGMENTS:
-        # CS is loaded at once and at last: it decides on the level.
-        if register != "cs" and not (protected and state[register] == 0):
-            uc.reg_write(IDS[register], state[register])
-    uc.reg_write(IDS["cs"], state["cs"])
-    for register in GPRS + ["eflags"]:
-        uc.reg_write(IDS[register], state[register])
-    linear = state["eip"] if protected else state["cs"] * 16 + state["eip"]
+        # CS is loaded at last: it decides on the level.
+        if register != "cs" and not (mode != "real" and state[register] == 0):
+            uc.reg_write(ids[register], state[register])
+    uc.reg_write(ids["cs"], state["cs"])
+    for register in [name for name in state if name not in SEGMENTS and name != "eip"]:
+        uc.reg_write(ids[register], state[register])
+    linear = state["cs"] * 16 + state["eip"] if mode == "real" else state["eip"]
+    if tables or mode in ("paged", "pae", "long"):
+        for at, page in page_tables(tables or mode).items():
+            uc.mem_write(at, bytes(page))
     memory = [*memory, (linear, code)]
     for at, data in memory:
         uc.mem_write(at, bytes(data))
-    first = {register: uc.reg_read(IDS[register]) for register in CONTROL}
+    first_cr0, cr3, cr4, efer = CONTROLS[mode]
+    uc.msr_write(EFER, efer)
+    uc.reg_write(IDS["cr4"], cr4)
+    uc.reg_write(IDS["cr3"], cr3)
+    uc.reg_write(IDS["cr0"], cr0 or first_cr0)
+    first = {register: uc.reg_read(ids[register]) for register in ids if register not in state}
     image = bytes(uc.mem_read(0, MEMORY))
     faults = []
     uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, _: (faults.append(number), uc.emu_stop()))
     try:
-        uc.emu_start(linear, 0xFFFF_FFFF, count=count)
+        uc.emu_start(linear, MEMORY - 16, count=count)
     except unicorn.UcError as error:
         if error.errno == unicorn.UC_ERR_INSN_INVALID:
             faults.append(6)
         elif not faults:
             sys.stderr.write(f"{name}: {error}\n")
             return
-    before = {key: value for key, value in state.items() if value != DEFAULTS[protected][key]}
-    record = {"name": name, "protected": protected, "steps": count, "before": before}
+    before = {key: value for key, value in state.items() if value != DEFAULTS[mode][key]}
+    record = {"name": name, "mode": mode, "steps": count, "before": before}
+    if cr0:
+        record["before"]["cr0"] = cr0
+    record["tables"] = tables
     record["memory"] = [[at, bytes(data).hex()] for at, data in memory]
     if faults:
         record["fault"] = faults[0]
-    else:
+    if faults == [14]:
+        record["cr2"] = uc.reg_read(IDS["cr2"])
+    if not faults:
         state |= first
-        after = {key: uc.reg_read(IDS[key]) for key in IDS}
+        after = {key: uc.reg_read(ids[key]) for key in ids}
         after["eflags"] &= FLAGS
         state["eflags"] &= FLAGS
-        tables = {"gdtr": uc.reg_read(x.UC_X86_REG_GDTR), "idtr": uc.reg_read(x.UC_X86_REG_IDTR)}
-        for key, (_, base, limit, _) in tables.items():
+        descriptors = {"gdtr": uc.reg_read(x.UC_X86_REG_GDTR), "idtr": uc.reg_read(x.UC_X86_REG_IDTR)}
+        for key, (_, base, limit, _) in descriptors.items():
             after[key + "_base"], after[key + "_limit"] = base, limit
-            state[key + "_base"] = GDT if protected and key == "gdtr" else 0
-            state[key + "_limit"] = 8 * 24 - 1 if protected and key == "gdtr" else 0
+            state[key + "_base"] = GDT if mode != "real" and key == "gdtr" else 0
+            state[key + "_limit"] = 8 * 24 - 1 if mode != "real" and key == "gdtr" else 0
+        state["efer"], after["efer"] = efer, uc.msr_read(EFER)
         record["after"] = {key: value for key, value in after.items() if value != state[key]}
         record["writes"] = differences(image, bytes(uc.mem_read(0, MEMORY)))
     vectors.append({key: value for key, value in record.items() if value})
@@ -354,6 +415,101 @@ def protected_system():
         vector(f"protected-{name}", code, {"eax": 0xE}, True)
 
 
+def paging():
+    """Page walks at level 0: what is there, what may be written, the accessed and dirty bits."""
+    accesses = {
+        "load": b"\x8b\x03",  # mov eax, [ebx]
+        "store": b"\x89\x03",  # mov [ebx], eax
+        "add": b"\x01\x03",  # add [ebx], eax
+        "test": b"\x85\x03",  # test [ebx], eax
+        "push": b"\xff\x33",  # push [ebx]
+        "pop": b"\x8f\x03",  # pop [ebx]
+        "run": b"\xff\xe3\x90",  # jmp ebx, and the instruction there
+    }
+    for mode in ("paged", "pae", "long"):
+        for page in range(8):
+            address = 0x40_0000 + page * 0x1000 + 0x10
+            for name, code in accesses.items():
+                regs = {"eax": some(4), "ebx": address}
+                there = [(0x18_0010 + page * 0x1000, b"\x90\x90\x90\x90\x90\x90\x90\x90")]
+                count = 2 if name == "run" else 1
+                vector(f"{mode}-{name}-{page}", code, regs, mode, there, count)
+            if page in (1, 3):
+                # Without CR0.WP level 0 writes read-only pages.
+                regs = {"eax": some(4), "ebx": address}
+                vector(f"{mode}-store-{page}-without-wp", b"\x89\x03", regs, mode, cr0=0x8000_0011)
+        for address in (0x40_0FFE, 0x40_2FFE, 0x40_3FFE, 0x1F_FFFE, 0x80_1234, 0xC0_0000, 0x7FFF_FFFF):
+            regs = {"eax": some(4), "ebx": address}
+            vector(f"{mode}-load-{address:#x}", b"\x8b\x03", regs, mode)
+            vector(f"{mode}-store-{address:#x}", b"\x89\x03", regs, mode)
+        # Through what the TLB still has: an entry is taken away, and INVLPG, or CR3 again, says so.
+        for name, code in (("invlpg", b"\x0f\x01\x3b"), ("cr3", b"\x0f\x20\xda\x0f\x22\xda")):
+            clear = b"\x8b\x03\xc7\x01\x00\x00\x00\x00" + code + b"\x8b\x03"
+            regs = {"ebx": 0x40_0000, "ecx": 0x10_5000}
+            vector(f"{mode}-{name}", clear, regs, mode, count=5 if name == "cr3" else 4)
+
+
+def enter_modes():
+    """Paging, and then long mode, switched on by the guest."""
+    code = bytes.fromhex(
+        "b800001000" "0f22d8"  # mov eax, 0x100000; mov cr3, eax
+        "0f20c1" "81c900000080" "0f22c1"  # mov ecx, cr0; or ecx, 1 << 31; mov cr0, ecx
+        "8b1500004000"  # mov edx, [0x400000]
+    )
+    # Unicorn looks at the next instruction before it stops, and marks its page: not straight after CR0.
+    for steps in (1, 2, 3, 4, 6):
+        vector(f"enter-paging-{steps}", code, {}, True, (), steps, tables="paged")
+    code = bytes.fromhex(
+        "b820000000" "0f22e0"  # mov eax, 0x20; mov cr4, eax
+        "b800001000" "0f22d8"  # mov eax, 0x100000; mov cr3, eax
+        "b9800000c0" "b800010000" "31d2" "0f30"  # LME by wrmsr
+        "0f20c0" "0d00000080" "0f22c0"  # CR0.PG
+        "ea00130100b800"  # jmp 0xb8:0x11300
+    )
+    there = [(0x1_1300, bytes.fromhex("48bb1122334455667788" "4889d8"))]  # mov rbx, ...; mov rax, rbx
+    # Unicorn still reads 32-bit registers then: up to the jump, and not beyond.
+    for steps in (1, 4, 8, 9, 10, 12):
+        vector(f"enter-long-{steps}", code, {}, True, there, steps, tables="long")
+
+
+def wrmsr(number, value):
+    return (
+        b"\xb9" + le(number, 4) + b"\xb8" + le(value, 4) + b"\xba" + le(value >> 32, 4) + b"\x0f\x30"
+    )
+
+
+def long_mode():
+    """What only 64-bit code has."""
+    fs_base, gs_base, kernel_gs_base = 0xC000_0100, 0xC000_0101, 0xC000_0102
+    for number in range(4):
+        base = some(4) & 0x1F_FFF8 | rng.choice([0, 0xFFFF_8000_0000_0000])
+        swap = wrmsr(gs_base, 0x1_5000) + wrmsr(kernel_gs_base, base) + b"\x0f\x01\xf8"
+        vector(f"swapgs-{number}", swap, {}, "long", count=9)
+        through = wrmsr(fs_base, 0x1_5000) + b"\x64\x48\x8b\x04\x25\x10\x00\x00\x00"  # mov rax, fs:[16]
+        vector(f"fs-base-{number}", through, {}, "long", [(0x1_5010, le(some(8), 8))], count=5)
+        back = wrmsr(fs_base, base) + b"\x31\xc0\x0f\x32"
+        vector(f"rdmsr-fs-base-{number}", back, {}, "long", count=6)
+    for number in range(4):
+        image = flags() & ~0x4000
+        frame = struct.pack("<QQQQQ", 0x1_2000, 0xB8, image, 0x5000 + number, 16)
+        vector(f"iretq-{number}", b"\x48\xcf", {}, "long", [(0x7000, frame)])
+        frame = struct.pack("<IIIII", 0x1_2000, 0xB8, image, 0x5000 + number, 16)
+        vector(f"iretd-{number}", b"\xcf", {}, "long", [(0x7000, frame)])
+        vector(f"popfq-{number}", b"\x9d", {}, "long", [(0x7000, le(image, 8))])
+        vector(f"pushfq-{number}", b"\x9c", {"eflags": flags() & ~0x4000}, "long")
+    vector("retfq", b"\x48\xcb", {}, "long", [(0x7000, struct.pack("<QQ", 0x1_2000, 0xB8))])
+    vector("retf-to-compatibility", b"\xcb", {}, "long", [(0x7000, struct.pack("<II", 0x1_2000, 8))])
+    table = [(0x1_5000, struct.pack("<HQ", 0x1234, 0xFFFF_8000_1234_5678)), (0x1_5020, struct.pack("<HQ", 1, 1 << 60))]
+    vector("lgdt-sgdt-64", b"\x0f\x01\x13\x0f\x01\x43\x40", {"ebx": 0x1_5000}, "long", table, 2)
+    vector("lidt-sidt-64", b"\x0f\x01\x1b\x0f\x01\x4b\x40", {"ebx": 0x1_5000}, "long", table, 2)
+    for selector in (0, 0x10, 0x20, 0x60, 0x63, 8, 0xB8, 0x58):
+        for register in (2, 3, 4, 5):
+            code = bytes([0x8E, 0xC0 | register << 3])
+            vector(f"long-mov-sreg{register}-{selector:#x}", code, {"eax": selector}, "long")
+    for name, code in (("push-fs", b"\x0f\xa0"), ("clts", b"\x0f\x06"), ("mov-cr8", b"\x44\x0f\x20\xc0"), ("mov-cr3", b"\x0f\x20\xd8")):
+        vector(f"long-{name}", code, {"eax": 5}, "long")
+
+
 def main():
     for group in (
         real_addresses,
@@ -366,10 +522,15 @@ def main():
         protected_looks,
         protected_transfers,
         protected_system,
+        paging,
+        enter_modes,
+        long_mode,
     ):
         group()
     # First the tables, once for all.
-    tables = {"gdt": gdt().hex(), "ldt": local_table().hex()}
+    tables = {"gdt": gdt().hex(), "ldt": local_table().hex(), "pages": {}}
+    for mode in ("paged", "pae", "long"):
+        tables["pages"][mode] = {at: bytes(page).rstrip(b"\0").hex() for at, page in page_tables(mode).items()}
     for record in [tables, *vectors]:
         print(json.dumps(record, separators=(",", ":")))
 

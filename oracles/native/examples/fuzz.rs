@@ -26,6 +26,12 @@ fn main() {
                 summary.reports.iter().for_each(|report| println!("{report}"));
                 failed += summary.mismatches;
             }
+            if matches!(name.as_str(), "all" | "simd") {
+                let summary = differential.simd(mode, cases / 3, seed);
+                println!("simd paging={paging} {mode:?}: {summary}");
+                summary.reports.iter().for_each(|report| println!("{report}"));
+                failed += summary.mismatches;
+            }
         }
         for family in FAMILIES
             .iter()

@@ -65,17 +65,11 @@ impl Mode {
         self.base_of(self.selectors().cs)
     }
 
-    /// What has to be added to an offset in a flat data segment to get into the window; 0 where the segment begins there.
+    /// What has to be added to an offset in a flat data or stack segment to get into the window; 0 where they begin there.
     #[must_use]
     pub fn data_origin(self) -> u64 {
         let flat = matches!(self, Mode::Long | Mode::LongHigh | Mode::Flat32 | Mode::Big16);
         if flat { self.window().base } else { 0 }
-    }
-
-    /// As [`data_origin`](Self::data_origin), for the stack segment.
-    #[must_use]
-    pub fn stack_origin(self) -> u64 {
-        self.data_origin()
     }
 
     /// The segments that a case begins with.

@@ -76,7 +76,7 @@ impl Differential {
         summary
     }
 
-    /// Runs so many sequences of instructions, of `length` at most, each from several states, in one go.
+    /// Runs so many sequences of instructions, of `length` at most, each from several states, in one go or step by step.
     pub fn sequences(&mut self, mode: Mode, length: usize, cases: u64, seed: u64) -> Summary {
         let mut generator = Generator::new(seed);
         let mut arena = Arena::new();
@@ -85,10 +85,25 @@ impl Differential {
         for number in 0..cases {
             let length = 1 + number as usize % length;
             if let Some((mut case, open)) = generator.sequence(mode, length, &mut arena) {
-                for _ in 0..3 {
-                    self.compare(&case, open, Soft::run_through, &mut arena, &mut summary);
+                for way in [Soft::run_through as Way, Soft::step_through, Soft::run_through] {
+                    self.compare(&case, open, way, &mut arena, &mut summary);
                     generator.other_registers(&mut case);
                 }
+            }
+        }
+        summary
+    }
+
+    /// Runs so many cases of SSE and SSE2, of up to four instructions.
+    pub fn simd(&mut self, mode: Mode, cases: u64, seed: u64) -> Summary {
+        let mut generator = Generator::new(seed);
+        let mut arena = Arena::new();
+        let mut summary = Summary::default();
+        for number in 0..cases {
+            generator.scramble_floats(&mut arena);
+            let count = 1 + number as usize % 4;
+            if let Some(case) = generator.simd(mode, count, &mut arena) {
+                self.compare(&case, 0, Soft::run_through, &mut arena, &mut summary);
             }
         }
         summary

@@ -2,7 +2,8 @@
 //!
 //! A [`Family`] is a list of *patterns* in the notation of Intel's manual: `0f a4 /r ib`. [`Generator::case`] takes one of
 //! them, adds prefixes, chooses operands, and then solves for the registers of its memory operand, so that the access
-//! lands in the data page (or at the end of a segment, now and then). Everything comes from one seed.
+//! lands in the data page (or at the end of a segment, now and then). [`Generator::sequence`] makes several instructions in
+//! a row, [`Generator::simd`] those that need XMM registers. Everything comes from one seed.
 //!
 //! | token | what it stands for |
 //! |---|---|
@@ -27,6 +28,7 @@ pub mod families;
 mod needs;
 mod random;
 mod sequence;
+mod simd;
 
 pub use families::{FAMILIES, Family};
 pub use needs::Need;
@@ -61,6 +63,10 @@ struct Draft<'a> {
     settled: u16,
     /// Others run before this one: no register can be set, and no address may depend on one.
     still: bool,
+    /// Memory operands are on 16 bytes.
+    aligned: bool,
+    /// The memory operand is here in the window.
+    exactly: Option<u64>,
     prefixes: Vec<u8>,
     rex: Option<u8>,
     operand_size: u32,
@@ -136,6 +142,8 @@ impl<'a> Draft<'a> {
             state,
             settled: 0,
             still: false,
+            aligned: false,
+            exactly: None,
             prefixes: Vec::new(),
             rex: None,
             operand_size: if mode.bits() == 16 { 16 } else { 32 },
@@ -161,7 +169,7 @@ impl<'a> Draft<'a> {
         }
         let aligned = if random.one_in(4) { 0 } else { 7 };
         let offset = layout::STACK as u64 + 0x400 + random.below(0x800);
-        self.mode.stack_origin() + (offset & !aligned)
+        self.mode.data_origin() + (offset & !aligned)
     }
 
     /// Makes an instruction of a pattern.

@@ -95,6 +95,15 @@ impl Soft {
         self.execute(case, arena, Self::through)
     }
 
+    /// Runs all instructions of `case` one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`Stuck`].
+    pub fn step_through(&mut self, case: &Case, arena: &mut Arena) -> Result<Outcome, Stuck> {
+        self.execute(case, arena, Self::step_to_the_end)
+    }
+
     fn execute(
         &mut self,
         case: &Case,
@@ -121,11 +130,25 @@ impl Soft {
         outcome
     }
 
-    fn step(&mut self, case: &Case) -> Result<Outcome, Stuck> {
+    fn begin(&mut self, case: &Case) -> Result<(), Stuck> {
         let mut state = self.fresh.clone();
         state.regs = regs(&case.state);
         state.sregs = self.sregs(case);
-        self.board.vcpu.set_state(&state)?;
+        Ok(self.board.vcpu.set_state(&state)?)
+    }
+
+    /// One instruction. A repeated one may take several steps.
+    fn step(&mut self, case: &Case) -> Result<Outcome, Stuck> {
+        self.steps(case, |rip| rip != case.state.rip)
+    }
+
+    /// All instructions, one after the other.
+    fn step_to_the_end(&mut self, case: &Case) -> Result<Outcome, Stuck> {
+        self.steps(case, |rip| rip == case.state.rip + case.code.len() as u64)
+    }
+
+    fn steps(&mut self, case: &Case, is_over: impl Fn(u64) -> bool) -> Result<Outcome, Stuck> {
+        self.begin(case)?;
         for _ in 0..MOST_STEPS {
             match self.board.vcpu.step()? {
                 Exit::Stepped => {}
@@ -135,7 +158,7 @@ impl Soft {
             if after.sregs.cs.selector & 3 == 0 {
                 return Ok(self.faulted(&after, case.state.rip));
             }
-            if after.regs.rip != case.state.rip {
+            if is_over(after.regs.rip) {
                 let state = user_state(&after.regs, &after.sregs);
                 return Ok(Outcome { state, fault: None });
             }
@@ -144,10 +167,7 @@ impl Soft {
     }
 
     fn through(&mut self, case: &Case) -> Result<Outcome, Stuck> {
-        let mut state = self.fresh.clone();
-        state.regs = regs(&case.state);
-        state.sregs = self.sregs(case);
-        self.board.vcpu.set_state(&state)?;
+        self.begin(case)?;
         self.board.allow(MOST_STEPS.into());
         match self.board.vcpu.run()? {
             // The handlers are all HLT.
@@ -172,6 +192,7 @@ impl Soft {
         const PE_ET_NE: u64 = 0x31;
         const PG: u64 = 1 << 31;
         const PAE: u64 = 1 << 5;
+        const OSFXSR_OSXMMEXCPT: u64 = 0x600;
         const LME_LMA_NXE: u64 = 0xd00;
         let long = self.long_mode(case.mode);
         let Selectors { cs, ss, ds, es, gs } = case.state.selectors;
@@ -197,7 +218,7 @@ impl Soft {
             cr0: PE_ET_NE | if self.paging { PG } else { 0 },
             cr2: 0,
             cr3: tables::PML4,
-            cr4: if long { PAE } else { 0 },
+            cr4: OSFXSR_OSXMMEXCPT | if long { PAE } else { 0 },
             efer: if long { LME_LMA_NXE } else { 0 },
         }
     }

@@ -19,11 +19,8 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn differential(accelerator: &dyn Accelerator, paging: bool) -> Option<Differential> {
-    let host = Host::new()
-        .inspect_err(|why| eprintln!("\n*** SKIPPED: {why} ***\n"))
-        .ok()?;
     Some(Differential::new(
-        host,
+        Host::or_skip()?,
         Soft::new(accelerator, paging).unwrap(),
         paging,
     ))
@@ -51,6 +48,8 @@ fn compare(paging: bool, modes: &[Mode]) {
         }
         let summary = differential.sequences(*mode, 16, cases, seed);
         failed += tell("sequences", *mode, &summary);
+        let summary = differential.simd(*mode, cases, seed);
+        failed += tell("simd", *mode, &summary);
     }
     assert_eq!(failed, 0, "cases differ");
 }

@@ -19,10 +19,7 @@ fn the_same_seed_gives_the_same_cases() {
 
 #[test]
 fn the_host_executes_most_of_each_family() {
-    let mut host = match Host::new() {
-        Ok(host) => host,
-        Err(why) => return eprintln!("\n*** SKIPPED: {why} ***\n"),
-    };
+    let Some(mut host) = Host::or_skip() else { return };
     for family in FAMILIES {
         for mode in Mode::ALL {
             let (mut generator, mut arena) = (Generator::new(1), Arena::new());

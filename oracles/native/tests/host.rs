@@ -3,12 +3,6 @@
 
 use flatview_oracle_native::{Arena, Case, Fault, Host, Mode, State, layout};
 
-fn host() -> Option<Host> {
-    Host::new()
-        .inspect_err(|why| eprintln!("\n*** SKIPPED: {why} ***\n"))
-        .ok()
-}
-
 fn case(mode: Mode, code: &[u8]) -> (Case, Arena) {
     let origin = if mode.code_base() == 0 {
         mode.window().base
@@ -32,7 +26,7 @@ fn case(mode: Mode, code: &[u8]) -> (Case, Arena) {
 
 #[test]
 fn arithmetic_has_the_size_of_the_mode() {
-    let Some(mut host) = host() else { return };
+    let Some(mut host) = Host::or_skip() else { return };
     for mode in Mode::ALL {
         let (case, mut arena) = case(mode, &[0x01, 0xd8]); // add eax, ebx
         let after = host.run(&case, &mut arena).state;
@@ -44,7 +38,7 @@ fn arithmetic_has_the_size_of_the_mode() {
 
 #[test]
 fn a_push_writes_the_stack_segment() {
-    let Some(mut host) = host() else { return };
+    let Some(mut host) = Host::or_skip() else { return };
     for (mode, place, size) in [
         (Mode::LongHigh, 0x7f8, 8),
         (Mode::Flat32, 0x7fc, 4),
@@ -60,7 +54,7 @@ fn a_push_writes_the_stack_segment() {
 
 #[test]
 fn exceptions() {
-    let Some(mut host) = host() else { return };
+    let Some(mut host) = Host::or_skip() else { return };
     let fault = |vector, error_code| Fault {
         vector,
         error_code,
@@ -84,7 +78,7 @@ fn exceptions() {
 
 #[test]
 fn a_jump_ends_where_it_leads() {
-    let Some(mut host) = host() else { return };
+    let Some(mut host) = Host::or_skip() else { return };
     for mode in Mode::ALL {
         let (case, mut arena) = case(mode, &[0xeb, 0x20]);
         let outcome = host.run(&case, &mut arena);

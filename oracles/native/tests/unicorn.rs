@@ -28,13 +28,39 @@ const FLAGS: u64 = 0x7ed5;
 struct Tables {
     gdt: String,
     ldt: String,
+    /// Page tables by mode: pages by address.
+    pages: BTreeMap<Mode, BTreeMap<u64, String>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Real,
+    Protected,
+    Paged,
+    Pae,
+    Long,
+}
+
+impl Mode {
+    /// CR0, CR3, CR4 and EFER.
+    fn controls(self) -> (u64, u64, u64, u64) {
+        match self {
+            Mode::Real => (0x10, 0, 0, 0),
+            Mode::Protected => (0x11, 0, 0, 0),
+            Mode::Paged => (0x8001_0011, 0x10_0000, 0x10, 0),
+            Mode::Pae => (0x8001_0011, 0x10_0000, 0x20, 0x800),
+            Mode::Long => (0x8001_0011, 0x10_0000, 0x20, 0xd01),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
 struct Vector {
     name: String,
-    #[serde(default)]
-    protected: bool,
+    mode: Mode,
+    /// The page tables of this mode lie in memory, though it is not that yet.
+    tables: Option<Mode>,
     steps: u32,
     #[serde(default)]
     before: BTreeMap<String, u64>,
@@ -44,6 +70,7 @@ struct Vector {
     #[serde(default)]
     writes: Vec<(u64, String)>,
     fault: Option<u64>,
+    cr2: Option<u64>,
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -54,27 +81,29 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 /// The registers of a vector that does not say otherwise.
-fn default(register: &str, protected: bool) -> u64 {
-    match (register, protected) {
+fn default(register: &str, mode: Mode) -> u64 {
+    match (register, mode) {
         ("eflags", _) => 2,
         ("esp", _) => 0x7000,
-        ("cs", true) => 8,
-        ("ss" | "ds" | "es", true) => 16,
-        ("eip", true) => 0x1_1000,
-        ("cs", false) => 0x1000,
-        ("ss", false) => 0x2000,
-        ("ds", false) => 0x3000,
-        ("es", false) => 0x4000,
-        ("fs", false) => 0x5000,
-        ("gs", false) => 0x6000,
-        ("eip", false) => 0x100,
+        ("cr0", _) => mode.controls().0,
+        ("cs", Mode::Real) => 0x1000,
+        ("ss", Mode::Real) => 0x2000,
+        ("ds", Mode::Real) => 0x3000,
+        ("es", Mode::Real) => 0x4000,
+        ("fs", Mode::Real) => 0x5000,
+        ("gs", Mode::Real) => 0x6000,
+        ("eip", Mode::Real) => 0x100,
+        ("cs", Mode::Long) => 0xb8,
+        ("cs", _) => 8,
+        ("ss" | "ds" | "es", _) => 16,
+        ("eip", _) => 0x1_1000,
         _ => 0,
     }
 }
 
-fn segment(selector: u64, protected: bool, gdt: &[u8], code: bool) -> Segment {
+fn segment(selector: u64, mode: Mode, gdt: &[u8], code: bool) -> Segment {
     let selector = selector as u16;
-    if !protected {
+    if mode == Mode::Real {
         return Segment {
             base: u64::from(selector) << 4,
             limit: 0xffff,
@@ -99,23 +128,29 @@ fn segment(selector: u64, protected: bool, gdt: &[u8], code: bool) -> Segment {
 fn prepare(vector: &Vector, tables: &Tables, fresh: &VcpuState) -> (VcpuState, Vec<u8>) {
     let mut image = vec![0; MEMORY];
     let mut put = |at: u64, bytes: &[u8]| image[at as usize..][..bytes.len()].copy_from_slice(bytes);
-    let gdt = bytes(&tables.gdt);
-    if vector.protected {
+    let (gdt, mode) = (bytes(&tables.gdt), vector.mode);
+    if mode != Mode::Real {
         put(GDT, &gdt);
         put(LDT, &bytes(&tables.ldt));
     }
+    for (at, page) in tables
+        .pages
+        .get(&vector.tables.unwrap_or(mode))
+        .into_iter()
+        .flatten()
+    {
+        put(*at, &bytes(page));
+    }
     for number in 0..256 {
         let gate = HANDLERS + number * 16;
-        if vector.protected {
-            put(
-                IDT + number * 8,
-                &(gate & 0xffff | 8 << 16 | 0x8e << 40 | (gate >> 16) << 48).to_le_bytes(),
-            );
-        } else {
-            put(
+        let gate = |selector: u64| gate & 0xffff | selector << 16 | 0x8e << 40 | (gate >> 16) << 48;
+        match mode {
+            Mode::Real => put(
                 IDT + number * 4,
                 &(number as u32 | u32::from(HANDLERS_SEGMENT) << 16).to_le_bytes(),
-            );
+            ),
+            Mode::Long => put(IDT + number * 16, &gate(0xb8).to_le_bytes()),
+            _ => put(IDT + number * 8, &gate(8).to_le_bytes()),
         }
     }
     for (at, hex) in &vector.memory {
@@ -123,23 +158,25 @@ fn prepare(vector: &Vector, tables: &Tables, fresh: &VcpuState) -> (VcpuState, V
     }
     let get = |register: &str| {
         let said = vector.before.get(register).copied();
-        said.unwrap_or_else(|| default(register, vector.protected))
+        said.unwrap_or_else(|| default(register, mode))
     };
-    let segment = |register| segment(get(register), vector.protected, &gdt, register == "cs");
+    let segment = |register| segment(get(register), mode, &gdt, register == "cs");
     let mut state = fresh.clone();
     let regs = &mut state.regs;
     (regs.rax, regs.rcx, regs.rdx, regs.rbx) = (get("eax"), get("ecx"), get("edx"), get("ebx"));
     (regs.rsp, regs.rbp, regs.rsi, regs.rdi) = (get("esp"), get("ebp"), get("esi"), get("edi"));
+    (regs.r8, regs.r9, regs.r10, regs.r11) = (get("r8"), get("r9"), get("r10"), get("r11"));
     (regs.rip, regs.rflags) = (get("eip"), get("eflags"));
     let sregs = &mut state.sregs;
     (sregs.es, sregs.cs, sregs.ss) = (segment("es"), segment("cs"), segment("ss"));
     (sregs.ds, sregs.fs, sregs.gs) = (segment("ds"), segment("fs"), segment("gs"));
-    sregs.cr0 = if vector.protected { 0x11 } else { 0x10 };
+    (_, sregs.cr3, sregs.cr4, sregs.efer) = mode.controls();
+    sregs.cr0 = get("cr0");
     sregs.idt = DescriptorTable {
         base: IDT,
-        limit: 0x7ff,
+        limit: 0xfff,
     };
-    if vector.protected {
+    if mode != Mode::Real {
         let limit = (gdt.len() - 1) as u16;
         sregs.gdt = DescriptorTable { base: GDT, limit };
         sregs.ldt = Segment {
@@ -178,6 +215,11 @@ fn registers(state: &VcpuState) -> BTreeMap<&'static str, u64> {
         ("cr2", s.cr2),
         ("cr3", s.cr3),
         ("cr4", s.cr4),
+        ("efer", s.efer),
+        ("fs_base", s.fs.base),
+        ("gs_base", s.gs.base),
+        ("r8", r.r8),
+        ("r11", r.r11),
         ("gdtr_base", s.gdt.base),
         ("gdtr_limit", s.gdt.limit.into()),
         ("idtr_base", s.idt.base),
@@ -186,9 +228,9 @@ fn registers(state: &VcpuState) -> BTreeMap<&'static str, u64> {
 }
 
 /// The vector of the exception whose handler the vCPU stands at.
-fn raised(state: &VcpuState, protected: bool) -> Option<u64> {
+fn raised(state: &VcpuState, mode: Mode) -> Option<u64> {
     let (cs, ip) = (state.sregs.cs.selector, state.regs.rip);
-    if protected {
+    if mode != Mode::Real {
         let handler = ip.wrapping_sub(HANDLERS);
         (handler < 0x1000).then_some(handler / 16)
     } else {
@@ -201,7 +243,11 @@ fn open_flags(vector: &Vector) -> u64 {
     let Some((_, code)) = vector.memory.last().filter(|_| vector.steps == 1) else {
         return 0;
     };
-    let bits = if vector.protected { 32 } else { 16 };
+    let bits = match vector.mode {
+        Mode::Real => 16,
+        Mode::Long => 64,
+        _ => 32,
+    };
     let instruction = Decoder::new(bits, &bytes(code), DecoderOptions::NONE).decode();
     undefined::flags(&instruction, &State::default()).unwrap_or(0)
 }
@@ -213,7 +259,7 @@ fn differences(board: &mut Board, vector: &Vector, before: &VcpuState, mut image
             Ok(Exit::Stepped) => {}
             other => return vec![format!("came out: {other:?}")],
         }
-        fault = raised(&board.vcpu.state().unwrap(), vector.protected);
+        fault = raised(&board.vcpu.state().unwrap(), vector.mode);
         if fault.is_some() {
             break;
         }
@@ -224,10 +270,17 @@ fn differences(board: &mut Board, vector: &Vector, before: &VcpuState, mut image
         found.push(format!("exception: should be {:?}, is {fault:?}", vector.fault));
     }
     if fault.is_some() || vector.fault.is_some() {
+        if let Some(cr2) = vector.cr2.filter(|cr2| *cr2 != after.sregs.cr2) {
+            found.push(format!("cr2: should be {cr2:#x}, is {:#x}", after.sregs.cr2));
+        }
         return found;
     }
     let (old, new, open) = (registers(before), registers(&after), open_flags(vector));
     for (register, value) in new {
+        // Unicorn tells no bases of segments but in 64-bit mode.
+        if register.ends_with("s_base") && vector.mode != Mode::Long {
+            continue;
+        }
         let should = vector.after.get(register).copied().unwrap_or(old[register]);
         let mask = if register == "eflags" {
             FLAGS & !open

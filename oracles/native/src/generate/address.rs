@@ -79,6 +79,8 @@ impl Draft<'_> {
         } else {
             layout::DATA as u64 + 0x180 + self.random.below(0xd00)
         };
+        let offset = if self.aligned { offset & !15 } else { offset };
+        let offset = self.exactly.unwrap_or(offset);
         Some(if flat {
             self.mode.window().base + offset
         } else {

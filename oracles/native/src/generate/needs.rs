@@ -309,10 +309,11 @@ impl Draft<'_> {
         self.poke(at, bytes);
     }
 
-    /// Changes memory, if it is there.
+    /// Changes memory, if it is there, and not the code page: cases end there.
     fn poke(&mut self, linear: u64, bytes: &[u8]) {
+        let is_code = |place: usize| place / layout::PAGE == layout::CODE / layout::PAGE;
         for (at, byte) in (linear..).zip(bytes) {
-            if let Some(place) = self.place_of(at) {
+            if let Some(place) = self.place_of(at).filter(|place| !is_code(*place)) {
                 self.arena.bytes_mut()[place] = *byte;
             }
         }

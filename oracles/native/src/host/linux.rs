@@ -8,7 +8,7 @@
 //! Only the code page can be executed, and the case cannot write it: whatever else a case does, it ends at an `int3` or in
 //! a fault. We write the code through a second mapping of the page.
 //!
-//! No code of ours runs with a register of the case. DS, ES and GS are loaded before and left alone after: neither Rust
+//! No code of ours runs with a general register of the case; the XMM registers it may have changed. DS, ES and GS are loaded before and left alone after: neither Rust
 //! nor the C library looks at them in a 64-bit program. FS is the C library's, so no case has it.
 #![expect(
     unsafe_code,
@@ -155,9 +155,13 @@ impl Host {
         RUN.store(self.run.get(), Ordering::Release);
         let Selectors { ds, es, gs, .. } = case.state.selectors;
         // SAFETY: the segment registers mean nothing to 64-bit code of Rust and C. At `int3` the handler runs the case,
-        // which can write only its own window (or fault), and comes back with all registers as they were.
+        // which can write only its own window (or fault), and comes back with all general registers as they were; the
+        // others are clobbered.
         unsafe {
-            asm!("mov ds, {ds:x}", "mov es, {es:x}", "mov gs, {gs:x}", "int3", ds = in(reg) ds, es = in(reg) es, gs = in(reg) gs);
+            asm!(
+                "mov ds, {ds:x}", "mov es, {es:x}", "mov gs, {gs:x}", "int3",
+                ds = in(reg) ds, es = in(reg) es, gs = in(reg) gs, clobber_abi("sysv64"),
+            );
         }
         RUN.store(ptr::null_mut(), Ordering::Release);
         for (from, page) in (window.pages.iter()).zip(arena.bytes_mut().chunks_exact_mut(layout::PAGE)) {
