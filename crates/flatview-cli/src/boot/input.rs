@@ -106,7 +106,10 @@ pub(super) fn type_on(keyboard: &Mutex<I8042>, bytes: &[u8]) -> usize {
     let typed = lock(keyboard).type_text(&text);
     // What has no key is passed over.
     let rest = text[typed..].chars().next();
-    typed + rest.filter(|next| Key::typing(*next).is_none()).map_or(0, char::len_utf8)
+    typed
+        + rest
+            .filter(|next| Key::typing(*next).is_none())
+            .map_or(0, char::len_utf8)
 }
 
 /// The error of a pseudo terminal with nobody at the other end.
