@@ -75,24 +75,31 @@ pub(crate) enum Error {
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     /// A machine was not made, or does not run.
-    #[error("{0}")]
+    #[error(transparent)]
     Boot(#[from] BootError),
     /// The memory map cannot be shown.
-    #[error("{0}")]
+    #[error(transparent)]
     Memory(#[from] flatview::Error),
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Why a machine was not made, or does not run.
+/// Why a machine was not made, or does not run. Each is one line: what is wrong and why stand together.
 #[derive(Debug, Error)]
 pub(crate) enum BootError {
     /// What an option says is wrong.
-    #[error("{option}: {source}")]
+    #[error("{option}: {why}")]
     Option {
         option: &'static str,
-        source: Box<dyn std::error::Error + Send + Sync>,
+        why: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What a device says cannot be kept.
+    #[error("{option}: cannot write {}: {why}", path.display())]
+    Chardev {
+        option: &'static str,
+        path: PathBuf,
+        why: io::Error,
     },
     /// The cables have two drives each.
     #[error("--disk: {given} disks, but there is room for {most}, beside the CD-ROM")]
@@ -102,7 +109,7 @@ pub(crate) enum BootError {
     Machine(PcError),
     /// There is no firmware, and none can be had.
     #[error("{0}. Or give one with --bios")]
-    Fetch(#[from] FetchError),
+    Fetch(FetchError),
     /// No pseudo terminal.
     #[error("no pseudo terminal: {0}")]
     Pty(io::Error),

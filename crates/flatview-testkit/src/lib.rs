@@ -6,16 +6,19 @@
 //! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
 //! - [`Qtest`]: a real QEMU without a guest, whose ports and memory a test reads and writes.
 //! - [`QmpServer`]: a server that says what a test wants to hear: events in between, half lines, nothing at all.
+//! - [`bios`], [`disk`]: guests of a few bytes.
 //!
 //! Everything here panics when it fails: that is what a test wants.
 
 #![forbid(unsafe_code)]
 
+mod guest;
 mod need;
 mod qemu;
 mod qmp_server;
 mod qtest;
 
+pub use guest::{bios, disk};
 pub use need::{file, program};
 pub use qemu::Qemu;
 pub use qmp_server::{Peer, QmpServer};

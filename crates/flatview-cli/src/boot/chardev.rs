@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 
 use super::console::Console;
-use crate::error::{BootError, Error};
+use crate::error::BootError;
 use crate::output;
 
 /// Where a serial port or a debug console leads.
@@ -49,16 +49,22 @@ pub(crate) struct Open {
 }
 
 impl Chardev {
-    /// Opens it. `what` is who is connected, for messages.
-    pub(crate) fn open(&self, what: &str, console: &Console) -> Result<Open, Error> {
+    /// Opens it. For messages: `option` names the option that asks for it, `what` who is connected.
+    pub(crate) fn open(
+        &self,
+        option: &'static str,
+        what: &str,
+        console: &Console,
+    ) -> Result<Open, BootError> {
         let output: Box<dyn Write + Send> = match self {
             Chardev::Stdio => Box::new(console.clone()),
             Chardev::None => Box::new(io::sink()),
             Chardev::File(path) => {
                 let file = File::create(path);
-                Box::new(file.map_err(|source| Error::Write {
+                Box::new(file.map_err(|why| BootError::Chardev {
+                    option,
                     path: path.clone(),
-                    source,
+                    why,
                 })?)
             }
             Chardev::Pty => {

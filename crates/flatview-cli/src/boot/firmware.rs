@@ -19,9 +19,9 @@ pub(super) struct Firmware {
 
 /// The firmware that the user named, or Debian's SeaBIOS: the system's, or one that is fetched.
 pub(super) fn find(named: Option<&Path>) -> Result<Firmware, BootError> {
-    let option = |source: ImageError| BootError::Option {
+    let option = |why: ImageError| BootError::Option {
         option: "--bios",
-        source: source.into(),
+        why: why.into(),
     };
     let cache = cache();
     let kept = cache.join("seabios");
@@ -57,8 +57,7 @@ fn fetch(cache: &Path) -> Result<(), BootError> {
         }
     });
     bar.finish_and_clear();
-    fetched?;
-    Ok(())
+    fetched.map(|_| ()).map_err(BootError::Fetch)
 }
 
 /// Where fetched firmware is kept: below cargo's target folder if this program lies in one, so that `cargo clean`

@@ -20,7 +20,6 @@ use flatview_pc::devices::block::{BlockBackend, ImageAccess, MemoryImage, RawIma
 use flatview_pc::layout::RamLayout;
 use flatview_pc::machine::End;
 use flatview_pc::request::Request;
-use flatview_pc::trace::MapTrace;
 
 pub(crate) use args::BootArgs;
 use args::{Accel, Display};
@@ -36,7 +35,9 @@ use crate::output;
 const FIXED_DATE: i64 = 1_767_225_600;
 
 pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
+    // What can be wrong is found before anything is made or fetched, so that nothing is left behind.
     check(arguments)?;
+    let ram = RamLayout::new(arguments.memory, &arguments.numa).map_err(option(ram_option(arguments)))?;
     let console = Console::default();
     let drives = drives(arguments)?;
     let is_demo = drives.is_empty();
@@ -46,10 +47,12 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
         Display::None => Chardev::Stdio,
         Display::Text => Chardev::None,
     };
-    let open = |chardev: &Option<Chardev>, what| chardev.as_ref().unwrap_or(&usual).open(what, &console);
-    let serial = open(&arguments.serial, "the first serial port")?;
-    let debugcon = open(&arguments.debugcon, "the debug port")?;
-    let ram = RamLayout::new(arguments.memory, &arguments.numa).map_err(option(ram_option(arguments)))?;
+    let open = |chardev: &Option<Chardev>, option, what| {
+        let chardev = chardev.as_ref().unwrap_or(&usual);
+        chardev.open(option, what, &console)
+    };
+    let serial = open(&arguments.serial, "--serial", "the first serial port")?;
+    let debugcon = open(&arguments.debugcon, "--debugcon", "the debug port")?;
     let config = PcConfig {
         ram,
         bios: firmware.bios,
@@ -79,15 +82,16 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     });
     let interrupted = input::on_signals(&requests)?;
     let _terminal = connect(arguments, &pc, serial.input);
-    let _trace = arguments
+    let trace = arguments
         .trace_memory
-        .then(|| trace_map(&pc, &console))
+        .then(|| trace::Trace::start(&pc, &console))
         .transpose()?;
     let screen = (arguments.display == Display::Text).then(|| screen::View::start(&pc, &console));
 
     let begin = std::time::Instant::now();
     let end = pc.machine().run();
     drop(screen);
+    drop(trace);
     let end = end.map_err(BootError::Run)?;
     if arguments.mtree || is_demo {
         console.line(&format!(
@@ -102,8 +106,8 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
         None => String::new(),
     };
     console.line("");
-    output::error(&format!("flatview: {told} after {spent:.2} s{instructions}\n"));
     console.finish()?;
+    output::error(&format!("flatview: {told} after {spent:.2} s{instructions}\n"));
     Ok(match end {
         End::TripleFault { .. } => Exit::Crashed,
         End::Quit if interrupted.get() => Exit::Interrupted,
@@ -117,6 +121,7 @@ fn tell(end: &End) -> String {
         End::Reset(why) => format!("the guest reset the machine ({why})"),
         End::TripleFault { cs, rip } => format!("the guest crashed: a triple fault at {cs:04x}:{rip:08x},"),
         End::Halted => "the guest halted with interrupts off".into(),
+        End::Quit => "interrupted".into(),
         _ => "ended".into(),
     }
 }
@@ -154,13 +159,10 @@ fn check(arguments: &BootArgs) -> Result<(), BootError> {
 }
 
 fn drives(arguments: &BootArgs) -> Result<Vec<Drive>, BootError> {
-    let open = |option, path, access| {
+    let open = |name, path, access| {
         RawImage::open(path, access)
             .map(|image| -> Arc<dyn BlockBackend> { Arc::new(image) })
-            .map_err(|source| BootError::Option {
-                option,
-                source: source.into(),
-            })
+            .map_err(option(name))
     };
     let access = if arguments.read_only {
         ImageAccess::ReadOnly
@@ -196,18 +198,8 @@ fn ram_option(arguments: &BootArgs) -> &'static str {
 
 /// Names the option that an error is about.
 fn option<E: std::error::Error + Send + Sync + 'static>(option: &'static str) -> impl FnOnce(E) -> BootError {
-    move |source| BootError::Option {
+    move |why| BootError::Option {
         option,
-        source: Box::new(source),
+        why: Box::new(why),
     }
-}
-
-fn trace_map(pc: &Pc, console: &Console) -> Result<flatview::Registration, Error> {
-    console.line(&format!("The memory map below 1 MiB: {}.\n", trace::LEGEND));
-    let (console, timers) = (console.clone(), Arc::clone(pc.timers()));
-    let mut story = trace::Story::default();
-    let trace = MapTrace::new(pc.causes(), move |change| {
-        console.line(&story.tell(change, timers.now()));
-    });
-    Ok(pc.memory_space().register(trace)?)
 }

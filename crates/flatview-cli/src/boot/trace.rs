@@ -2,18 +2,54 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
-use flatview_pc::trace::{MapChange, MapLine, Shown, Step};
+use flatview_pc::board::Pc;
+use flatview_pc::trace::{MapChange, MapLine, MapTrace, Shown, Step};
 
+use super::console::Console;
+use crate::error::Error;
 use crate::output::color;
 
 /// Where the strip begins and ends, and how much a letter of it is.
 const STRIP: (u64, u64, u64) = (0xa_0000, 0x10_0000, 0x4000);
 
+/// Tells changes of a machine's memory map until it is dropped.
+pub(super) struct Trace {
+    over: Arc<AtomicBool>,
+    _registration: flatview::Registration,
+}
+
+impl Trace {
+    pub(super) fn start(pc: &Pc, console: &Console) -> Result<Trace, Error> {
+        console.line(&format!("The memory map below 1 MiB: {LEGEND}.\n"));
+        let over = Arc::new(AtomicBool::new(false));
+        let (console, timers, end) = (console.clone(), Arc::clone(pc.timers()), Arc::clone(&over));
+        let mut story = Story::default();
+        let trace = MapTrace::new(pc.causes(), move |change| {
+            if !end.load(Ordering::Relaxed) {
+                console.line(&story.tell(change, timers.now()));
+            }
+        });
+        Ok(Trace {
+            over,
+            _registration: pc.memory_space().register(trace)?,
+        })
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // A listener that leaves hears that everything disappears, which is nothing that happened to the guest.
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Knows what is where, to tell what changes.
 #[derive(Default)]
-pub(super) struct Story {
+struct Story {
     /// The view, by first addresses.
     map: BTreeMap<u64, MapLine>,
     /// The strip as it was told last.
@@ -22,7 +58,7 @@ pub(super) struct Story {
 
 impl Story {
     /// What happened, for a terminal.
-    pub(super) fn tell(&mut self, change: &MapChange, nanoseconds: u64) -> String {
+    fn tell(&mut self, change: &MapChange, nanoseconds: u64) -> String {
         for line in &change.gone {
             self.map.remove(&line.range.start());
         }
@@ -83,7 +119,7 @@ fn is_ram(name: &str) -> bool {
 }
 
 /// What the letters of the strip mean.
-pub(super) const LEGEND: &str = "a letter is 16 KiB: W RAM, R RAM that cannot be written, B firmware, M other memory, \
+const LEGEND: &str = "a letter is 16 KiB: W RAM, R RAM that cannot be written, B firmware, M other memory, \
 D a device, . nothing";
 
 fn painted(strip: &str) -> String {

@@ -2,8 +2,10 @@
 //! a word selects the groups whose name contains it. Never fails for a target that is missed.
 
 mod access;
+mod boot;
 mod changes;
 mod footprint;
+mod guests;
 mod interop;
 mod lookups;
 mod mtree;
@@ -33,7 +35,7 @@ fn main() -> Result<()> {
             "--quick" => gates.budget /= 8,
             "--help" => {
                 println!(
-                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop|mtree]"
+                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop|mtree|boot]"
                 );
                 return Ok(());
             }
@@ -41,7 +43,7 @@ fn main() -> Result<()> {
         }
     }
     type Group = fn(&mut Gates) -> Result<()>;
-    let groups: [(&str, Group); 14] = [
+    let groups: [(&str, Group); 15] = [
         ("footprint", footprint::footprint),
         ("commit", changes::commit),
         ("build", changes::build),
@@ -56,6 +58,7 @@ fn main() -> Result<()> {
         ("prealloc", access::prealloc),
         ("interop", interop::interop),
         ("mtree", mtree::mtree),
+        ("boot", boot::boot),
     ];
     for (group, measure) in groups {
         if gates.wants(group) {
