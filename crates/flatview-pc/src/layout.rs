@@ -120,29 +120,6 @@ impl RamLayout {
         self.below_4g + self.above_4g
     }
 
-    /// The first address above all RAM and above 4 GiB.
-    pub fn above_4g_end(&self) -> u64 {
-        ABOVE_4G + self.above_4g
-    }
-
-    /// Where a node's RAM is: ranges of addresses (first, bytes), ascending.
-    pub fn node_ranges(&self, node: usize) -> Vec<(u64, u64)> {
-        let before: u64 = self.nodes.iter().take(node).sum();
-        let size = match self.nodes.get(node) {
-            Some(&size) => size,
-            None if node == 0 && self.nodes.is_empty() => self.size(),
-            None => return Vec::new(),
-        };
-        let end = before + size;
-        let below = (before.min(self.below_4g), end.min(self.below_4g));
-        let above = (before.max(self.below_4g), end.max(self.below_4g));
-        let moved = ABOVE_4G - self.below_4g;
-        [(below.0, below.1 - below.0), (above.0 + moved, above.1 - above.0)]
-            .into_iter()
-            .filter(|&(_, size)| size != 0)
-            .collect()
-    }
-
     /// Makes the RAM and maps it into `system` by two aliases. Returns the region `pc.ram`: a RAM block, or a
     /// container with a block for each node (rule Z16).
     ///
@@ -269,13 +246,6 @@ mod test {
     #[test]
     fn nodes_lie_one_after_the_other_across_the_hole() {
         let layout = RamLayout::new(8192 * MIB, &[2048 * MIB, 2048 * MIB, 4096 * MIB]).unwrap();
-        assert_eq!(layout.node_ranges(0), [(0, 2048 * MIB)]);
-        assert_eq!(
-            layout.node_ranges(1),
-            [(2048 * MIB, 1024 * MIB), (ABOVE_4G, 1024 * MIB)]
-        );
-        assert_eq!(layout.node_ranges(2), [(ABOVE_4G + 1024 * MIB, 4096 * MIB)]);
-        assert_eq!(layout.node_ranges(3), []);
         let machine = Memory::new();
         let system = machine.region("system").container(Size::MAX);
         let ram = layout.build(&machine, &system).unwrap();

@@ -109,6 +109,8 @@ impl Machine {
         for device in &self.devices {
             device.reset();
         }
+        // What the guest was told and has not taken is of the life before. The levels are the devices' own.
+        self.control.clear(Signals::NMI | Signals::SMI | Signals::INIT);
         self.vcpu.reset()
     }
 

@@ -10,6 +10,10 @@ use crate::device::lock;
 
 type Callback = Arc<dyn Fn() + Send + Sync>;
 
+/// The end of time, in nanoseconds: 146 years. A clock that counts instructions goes to the next deadline at once when
+/// the guest halts; deadlines that a guest sets up to the last one of 64 bits would bring it to where sums overflow.
+const NEVER: u64 = 1 << 62;
+
 /// All timers of a machine. The machine's loop [runs those that are due](Self::run_due); the vCPU's deadline is always
 /// the earliest of them.
 pub struct TimerQueue {
@@ -107,7 +111,7 @@ pub struct Timer {
 
 impl Timer {
     /// Fires at `deadline`, in nanoseconds of the guest's clock, instead of whenever it was to fire before. A deadline
-    /// in the past fires as soon as the machine's loop comes around.
+    /// in the past fires as soon as the machine's loop comes around; one in 146 years or later never does.
     pub fn arm(&mut self, deadline: u64) {
         self.replace(Some(deadline));
     }
@@ -124,7 +128,7 @@ impl Timer {
             armed.queue.remove(&(old, self.number));
         }
         self.deadline = deadline;
-        if let Some(new) = deadline {
+        if let Some(new) = deadline.filter(|&new| new < NEVER) {
             armed.queue.insert((new, self.number), Arc::clone(&self.callback));
         }
         queue.tell(&armed);
@@ -182,6 +186,20 @@ mod test {
         queue.run_due();
         queue.run_due();
         assert_eq!((lock(&fired).clone(), control.deadline()), (vec![1, 2], u64::MAX));
+    }
+
+    #[test]
+    fn a_halted_guest_does_not_bring_a_counted_clock_to_its_end() {
+        let (queue, control) = queue();
+        let mut timer = queue.timer(|| {});
+        timer.arm(u64::MAX - 1);
+        assert_eq!((queue.deadline(), control.deadline()), (None, u64::MAX));
+        timer.arm(NEVER - 1);
+        control.wait();
+        assert_eq!(control.clock().now(), NEVER - 1);
+        queue.run_due();
+        timer.arm(control.clock().now() + 10);
+        assert_eq!(queue.deadline(), None);
     }
 
     #[test]

@@ -184,6 +184,15 @@ fn pci_interrupts_go_where_the_routing_registers_say_and_share() {
     assert_eq!(lines.high(), [11]);
     router.set_irq(2, false);
     assert_eq!(lines.high(), [0; 0]);
+    lines.set_irq(9, true);
+    bridge.write_config(0x60, 4, 0x09_09_09_09);
+    bridge.write_config(0x60, 4, 0x80_80_80_80);
+    assert_eq!(
+        lines.high(),
+        [9],
+        "the level of a device that shares the interrupt"
+    );
+    lines.set_irq(9, false);
     assert_eq!(
         (
             PirqRouter::pirq(1, 0),

@@ -8,7 +8,6 @@ use flatview::{
     Region, Transaction,
 };
 
-use crate::device::lock;
 use crate::layout::RamLayout;
 
 /// What a PAM window does: the two low bits of its nibble in the register.
@@ -38,14 +37,8 @@ impl PamMode {
 /// The 13 windows, each with its four modes as regions, of which one is enabled.
 #[derive(Debug)]
 pub struct Pam {
-    windows: Vec<Window>,
-}
-
-#[derive(Debug)]
-struct Window {
-    modes: [Region; 4],
-    /// Index in `modes`.
-    mode: std::sync::Mutex<usize>,
+    /// The modes of each, in the order of [`PamMode`].
+    windows: Vec<[Region; 4]>,
 }
 
 impl Pam {
@@ -85,28 +78,21 @@ impl Pam {
             for mode in &modes {
                 tx.add_subregion_overlap(system, start, mode, 1)?;
             }
-            windows.push(Window {
-                modes,
-                mode: std::sync::Mutex::new(0),
-            });
+            windows.push(modes);
         }
         Ok(Pam { windows })
     }
 
     /// Enables what the 7 registers say and disables the rest.
     pub(super) fn update(&self, tx: &mut Transaction<'_>, registers: &[u8; 7]) -> Result<(), Error> {
-        for (number, window) in self.windows.iter().enumerate() {
+        for (number, modes) in self.windows.iter().enumerate() {
             let register = registers[number.div_ceil(2)];
             // Window 0 has the high nibble of the first register; then each register has two, the low one first.
             let bits = if number % 2 == 0 { register >> 4 } else { register };
-            let new = PamMode::from_bits(bits) as usize;
-            let mut old = lock(&window.mode);
-            if *old != new {
-                tx.set_enabled(&window.modes[*old], false)?;
+            let chosen = PamMode::from_bits(bits) as usize;
+            for (mode, region) in modes.iter().enumerate() {
+                tx.set_enabled(region, mode == chosen)?;
             }
-            // At first all are disabled, so the one that stays may be, too.
-            tx.set_enabled(&window.modes[new], true)?;
-            *old = new;
         }
         Ok(())
     }

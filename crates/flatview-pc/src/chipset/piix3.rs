@@ -45,30 +45,36 @@ impl PirqRouter {
     }
 
     fn route(&self, routes: [u8; 4]) {
-        let mut state = lock(&self.state);
-        let old = std::mem::replace(&mut state.routes, routes);
-        for register in old.iter().chain(&routes) {
-            self.drive(&state, *register);
-        }
+        self.change(|state| state.routes = routes);
     }
 
-    /// Sets the ISA interrupt that a register names to what all PIRQs that lead there say.
-    fn drive(&self, state: &Routes, register: u8) {
-        if let Some(line) = self.isa.get(usize::from(register)) {
-            let mut wires = state.levels.iter().zip(&state.routes);
-            line.set(wires.any(|(&level, &route)| level && route == register));
+    /// Tells those ISA interrupts whose level changes with the state, and no others: they are other devices', too.
+    fn change(&self, change: impl FnOnce(&mut Routes)) {
+        let mut state = lock(&self.state);
+        let old = state.high();
+        change(&mut state);
+        let new = state.high();
+        for (number, line) in self.isa.iter().enumerate() {
+            if (old ^ new) >> number & 1 != 0 {
+                line.set(new >> number & 1 != 0);
+            }
         }
+    }
+}
+
+impl Routes {
+    /// The ISA interrupts that are high, a bit each.
+    fn high(&self) -> u32 {
+        let wires = self.levels.iter().zip(&self.routes).filter(|(level, _)| **level);
+        wires.fold(0, |high, (_, &route)| {
+            high | 1_u32.checked_shl(route.into()).unwrap_or(0)
+        })
     }
 }
 
 impl InterruptSink for PirqRouter {
     fn set_irq(&self, pin: u32, level: bool) {
-        let mut state = lock(&self.state);
-        let pin = pin as usize & 3;
-        if state.levels[pin] != level {
-            state.levels[pin] = level;
-            self.drive(&state, state.routes[pin]);
-        }
+        self.change(|state| state.levels[pin as usize & 3] = level);
     }
 }
 
@@ -143,14 +149,15 @@ pub fn isa_bridge(spaces: &PciSpaces, router: &Arc<PirqRouter>) -> Result<Arc<Pc
             .multifunction()
             .config(|config| {
                 config.set_writable(0x40, &[0xff; 0xc0]);
-                // The values after power-on, 82371SB, 2.5.
-                config.set(0x04, &[0x07, 0x00, 0x00, 0x02]);
+                // The values after power-on, 82371SB, 2.5; but no command bit is set, as in QEMU.
+                config.set(0x06, &[0x00, 0x02]);
                 config.set(0x4c, &[0x4d, 0x00, 0x03, 0x00]);
                 config.set(PIRQRC, &[0x80; 4]);
                 config.set(0x69, &[0x02]);
                 config.set(0x70, &[0x80]);
                 config.set(0x76, &[0x0c, 0x0c, 0x02]);
                 config.set(0xa0, &[0x08]);
+                config.set(0xa8, &[0x0f]);
             })
             .build(IsaBridge(Arc::clone(router))),
     )

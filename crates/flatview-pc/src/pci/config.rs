@@ -29,8 +29,8 @@ pub mod reg {
     pub const COMMAND_MEMORY: u16 = 1 << 1;
     /// Of the command register: the function may be a bus master.
     pub const COMMAND_MASTER: u16 = 1 << 2;
-    /// Of the command register: parity errors, SERR# and INTx disable, which can be set and do nothing.
-    pub const COMMAND_OTHER: u16 = 1 << 6 | 1 << 8 | 1 << 10;
+    /// Of the command register: SERR# and INTx disable, which can be set and do nothing.
+    pub const COMMAND_OTHER: u16 = 1 << 8 | 1 << 10;
 }
 
 /// The 256 bytes of a function's configuration space, and what a guest may do to each bit of them.
