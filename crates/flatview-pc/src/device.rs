@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use flatview::{AccessRules, AccessSizes, Endianness};
+
 /// A part of the machine that a reset puts back to its state after power-on.
 ///
 /// A device has its state in a [`Mutex`], which implements this if the state implements [`ResetMut`].
@@ -27,3 +29,16 @@ impl<T: ResetMut> Reset for Mutex<T> {
 pub fn lock<T: ?Sized>(device: &Mutex<T>) -> MutexGuard<'_, T> {
     device.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The rules of a device that takes any access of up to four bytes as it comes.
+pub(crate) const UP_TO_FOUR_BYTES: AccessRules = AccessRules {
+    valid: Some(FOUR),
+    implemented: FOUR,
+    endianness: Endianness::Little,
+};
+
+const FOUR: AccessSizes = AccessSizes {
+    min: 1,
+    max: 4,
+    unaligned: true,
+};

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use flatview::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
+use flatview::{AccessRules, MemTxAttrs, MemTxError, MemoryRegionOps};
 
-use crate::device::{Reset, lock};
+use crate::device::{Reset, UP_TO_FOUR_BYTES, lock};
 use crate::irq::IrqLine;
 use crate::request::{Request, Requests};
 use crate::timer::{Timer, TimerQueue};
@@ -158,21 +158,6 @@ impl Reset for AcpiPm {
     }
 }
 
-/// Any size up to 4 bytes, as it comes.
-const RULES: AccessRules = AccessRules {
-    valid: Some(AccessSizes {
-        min: 1,
-        max: 4,
-        unaligned: true,
-    }),
-    implemented: AccessSizes {
-        min: 1,
-        max: 4,
-        unaligned: true,
-    },
-    endianness: Endianness::Little,
-};
-
 /// `size` bytes from `offset` of a register file.
 fn part(registers: u32, offset: u64, size: u32) -> u64 {
     let value = u64::from(registers)
@@ -217,7 +202,7 @@ impl MemoryRegionOps for PmEvents {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }
 
@@ -238,7 +223,7 @@ impl MemoryRegionOps for PmControl {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }
 
@@ -253,7 +238,7 @@ impl MemoryRegionOps for PmTimer {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }
 
@@ -274,6 +259,6 @@ impl MemoryRegionOps for Gpe0 {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use flatview::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
+use flatview::{AccessRules, MemTxAttrs, MemTxError, MemoryRegionOps};
 
 use super::function::PciFunction;
-use crate::device::{Reset, lock};
+use crate::device::{Reset, UP_TO_FOUR_BYTES, lock};
 
 /// Bus 0 and its configuration ports.
 #[derive(Debug, Default)]
@@ -23,20 +23,6 @@ struct Index(Arc<PciHost>);
 /// The configuration data port, 0xcfc: 4 bytes, `pci-conf-data`.
 #[derive(Debug)]
 struct Data(Arc<PciHost>);
-
-const RULES: AccessRules = AccessRules {
-    valid: Some(AccessSizes {
-        min: 1,
-        max: 4,
-        unaligned: true,
-    }),
-    implemented: AccessSizes {
-        min: 1,
-        max: 4,
-        unaligned: true,
-    },
-    endianness: Endianness::Little,
-};
 
 impl PciHost {
     /// A bus with nothing on it.
@@ -97,7 +83,7 @@ impl MemoryRegionOps for Index {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }
 
@@ -119,7 +105,7 @@ impl MemoryRegionOps for Data {
     }
 
     fn access_rules(&self) -> AccessRules {
-        RULES
+        UP_TO_FOUR_BYTES
     }
 }
 
