@@ -6,7 +6,8 @@ use super::Exec;
 pub(crate) const SIGNATURE: u32 = 0x0006_0fb1;
 /// "AuthenticAMD", as `qemu64` says under QEMU: SeaBIOS reserves memory by it.
 const VENDOR: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
-/// FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, PSE36, CLFSH, FXSR, SSE, SSE2; the APIC's bit is the controller's.
+/// FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, PSE36, CLFSH, FXSR, SSE, SSE2; the APIC's bit is
+/// the controller's.
 const FEATURES: u32 = 0x070b_b97d;
 /// CX16, and that there is a hypervisor.
 const MORE_FEATURES: u32 = 1 << 13 | 1 << 31;

@@ -2,8 +2,8 @@
 //!
 //! - here: the state itself, registers, effective addresses, the stack;
 //! - [`mem`]: accesses by linear address, with [`tlb`] and [`paging`] behind them;
-//! - [`descriptor`]: loading segment registers; [`far`]: far jumps, calls and returns; [`fast_call`]: system calls; [`interrupt`]: interrupts and
-//!   exceptions; [`smm`]: system management mode;
+//! - [`descriptor`]: loading segment registers; [`far`]: far jumps, calls and returns; [`fast_call`]: system calls;
+//!   [`interrupt`]: interrupts and exceptions; [`smm`]: system management mode;
 //! - [`msr`], [`cpuid`], [`control`]: what software asks and sets.
 
 pub(crate) mod control;

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::ext::{DE, DOUBLE, Ext, Kind, Rounding};
+use super::ext::{DE, Ext, Kind};
+use super::rounding::{DOUBLE, EXTENDED, Rounding};
 use super::{C0, C1, C2, C3, check, pops};
 use crate::exec::{Exec, Flow, Step};
 use crate::flags::{CF, PF, ZF};
@@ -229,7 +230,7 @@ pub(crate) fn remainder<const NEAREST: bool>(e: &mut Exec, _: &Op) -> Step {
     check(e)?;
     let (a, b) = (e.x87.read(0), e.x87.read(1));
     let mut rounding = e.x87.rounding();
-    rounding.format = super::ext::EXTENDED;
+    rounding.format = EXTENDED;
     let mut is_partial = false;
     let (result, quotient) = match (a.kind(), b.kind()) {
         (

@@ -1,6 +1,6 @@
 //! The x87 (Intel SDM vol. 1, chapter 8).
 //!
-//! [`ext`] is its arithmetic; [`compute`] what is computed, [`moves`] what is loaded and stored, [`control`] its
+//! [`ext`] is its numbers, [`rounding`] its arithmetic; [`compute`] what is computed, [`moves`] what is loaded and stored, [`control`] its
 //! environment. Exceptions are noted in the status word and answered as if masked: there is no #MF. Transcendental
 //! functions have the precision of the host's.
 
@@ -8,11 +8,13 @@ pub(crate) mod compute;
 pub(crate) mod control;
 pub(crate) mod ext;
 pub(crate) mod moves;
+pub(crate) mod rounding;
 
 use super::Op;
 use crate::exec::{CR0_EM, CR0_TS, Exec, Fault, NM};
 use crate::int::low16;
-use ext::{Ext, IE, Rounding};
+use ext::{Ext, IE};
+use rounding::Rounding;
 
 /// The stack fault, in the status word.
 const SF: u16 = 1 << 6;

@@ -1,6 +1,7 @@
 //! Loads, stores, exchanges.
 
-use super::ext::{DE, DOUBLE, Ext, IE, Kind, SINGLE};
+use super::ext::{DE, Ext, IE, Kind};
+use super::rounding::{DOUBLE, EXTENDED, SINGLE};
 use super::{C1, check, pops};
 use crate::exec::mem::Access;
 use crate::exec::{Exec, Fault, Flow, Step};
@@ -100,7 +101,7 @@ pub(crate) fn constant(e: &mut Exec, op: &Op) -> Step {
     check(e)?;
     let (exponent, significand) = CONSTANTS[usize::from(op.aux % 7)];
     let mut rounding = e.x87.rounding();
-    rounding.format = super::ext::EXTENDED;
+    rounding.format = EXTENDED;
     let value = rounding.pack(false, exponent, significand);
     e.x87.push(value);
     Ok(Flow::Next)
