@@ -6,6 +6,7 @@ mod support;
 use std::io;
 use std::sync::{Arc, Weak};
 
+use flatview::{Endianness, MemTxAttrs};
 use flatview_pc::board::Drive;
 use flatview_pc::devices::block::MemoryImage;
 use flatview_pc::trace::MapTrace;
@@ -40,6 +41,16 @@ fn a_machine_that_is_dropped_is_gone() {
     );
     let trace = MapTrace::new(guest.pc.causes(), |_| ());
     let registration = guest.pc.memory_space().register(trace).unwrap();
+    // The bus master appears: views are superseded, and devices see themselves.
+    let ports = guest.pc.port_space().clone();
+    for (address, value) in [(0x8000_0920_u32, 0xc000_u32), (0x8000_0904, 5)] {
+        for (port, value) in [(0xcf8, address), (0xcfc, value)] {
+            ports
+                .store(port, value, Endianness::Little, MemTxAttrs::UNSPECIFIED)
+                .unwrap();
+        }
+    }
+    drop(ports);
     guest.pc.machine().turn().unwrap();
     let (ram, memory) = (guest.pc.ram().downgrade(), guest.pc.memory().downgrade());
     let (vga, bus) = (Arc::downgrade(guest.pc.vga()), Arc::downgrade(guest.pc.bus()));
