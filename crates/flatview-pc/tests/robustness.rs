@@ -165,6 +165,15 @@ fn guest(bios: Vec<u8>) -> Guest {
 }
 
 impl Guest {
+    /// Whatever the guest did, nothing of it stays.
+    fn ends(self) {
+        let (ram, memory) = (self.pc.ram().downgrade(), self.pc.memory().downgrade());
+        let vga = Arc::downgrade(self.pc.vga());
+        drop(self);
+        assert!(memory.upgrade().is_none() && ram.upgrade().is_none());
+        assert_eq!(vga.strong_count(), 0);
+    }
+
     fn does(&mut self, deed: &Deed) {
         let (memory, ports) = (self.pc.memory_space().clone(), self.pc.port_space().clone());
         match *deed {
@@ -380,6 +389,7 @@ proptest! {
             guest.does(deed);
         }
         guest.pc.machine().reset().unwrap();
+        guest.ends();
     }
 
     #[test]
@@ -395,6 +405,7 @@ proptest! {
         guest.runs(&code.concat());
         guest.pc.machine().reset().unwrap();
         guest.runs(&again.concat());
+        guest.ends();
     }
 
     #[test]
@@ -419,5 +430,6 @@ proptest! {
                 _ => guest.pc.timers().run_due(),
             }
         }
+        guest.ends();
     }
 }

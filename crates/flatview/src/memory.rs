@@ -478,6 +478,9 @@ impl Drop for MemoryInner {
         let regions = self.shared.tree.lock().clear();
         drop((registered, blocks, regions));
         self.shared.ram.close();
+        // No commit comes any more that would free what readers gave up since the last one; and that may lead to a
+        // device that holds the space which holds the list.
+        self.shared.retired.is_quiesced(u64::MAX);
     }
 }
 

@@ -172,6 +172,27 @@ fn machine(witness: &Witness) -> Result<Vec<Box<dyn Any>>, Error> {
     ])
 }
 
+/// A superseded view waits for the next commit to be freed, and shows a device that holds a space of the same memory.
+#[test]
+fn a_view_that_was_given_up_after_the_last_commit_goes_with_the_memory() -> Result<(), Error> {
+    let witness = Witness::default();
+    let memory = Memory::new();
+    let system = memory.region("system").container(Size::MAX);
+    let device = part(&witness, &memory);
+    let mmio = memory.region("mmio").io(0x1000, Arc::clone(&device) as _);
+    let other = memory.region("other").io(0x1000, part(&witness, &memory));
+    memory.update(|tx| tx.add_subregion(&system, 0, &mmio))?;
+    let space = memory.create_address_space("memory", &system)?;
+    let mut reader = space.reader();
+    reader.view();
+    memory.update(|tx| tx.add_subregion(&system, 0x1000, &other))?;
+    *device.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(space);
+    drop((reader, device, mmio, other, system));
+    drop(memory);
+    assert_eq!(witness.alive(), 0);
+    Ok(())
+}
+
 const HANDLES: usize = 17;
 
 proptest! {

@@ -80,7 +80,7 @@ impl Parts {
         let hole = machine.create_address_space("pci", &pci)?;
         let map = Arc::new(MemoryMap::new(&machine, &system, &ram, (&pci, &hole))?);
         Ok(Parts {
-            smm: map.smm_space(&system)?,
+            smm: map.smm_space(&machine, &system)?,
             spaces: PciSpaces {
                 machine,
                 memory: pci,

@@ -59,7 +59,7 @@ fn board() -> Board {
     bridge.reset();
     Board {
         memory: machine.create_address_space("memory", &system).unwrap(),
-        smm: map.smm_space(&system).unwrap(),
+        smm: map.smm_space(&machine, &system).unwrap(),
         bridge,
         spaces,
     }

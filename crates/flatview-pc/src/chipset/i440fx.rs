@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use flatview::{AddressSpace, Error, Memory, Owner, Region, Size};
+use flatview::{AddressSpace, Error, Memory, Owner, Region, Size, WeakMemory};
 
 use super::pam::Pam;
 use crate::pci::{PciBehaviour, PciFunction, PciSpaces};
@@ -19,7 +19,8 @@ const G_SMRAME: u8 = 1 << 3;
 /// The windows that the memory controller lays over the RAM: PAM and SMRAM.
 #[derive(Debug)]
 pub struct MemoryMap {
-    machine: Memory,
+    /// Weak: the memory keeps the ports alive that lead here.
+    machine: WeakMemory,
     pam: Pam,
     /// PCI over the RAM at 0xa0000.
     smram_region: Region,
@@ -51,7 +52,7 @@ impl MemoryMap {
             Pam::new(machine, tx, system, ram, pci)
         })?;
         Ok(MemoryMap {
-            machine: machine.clone(),
+            machine: machine.downgrade(),
             pam: pam.into_value(),
             smram_region,
             smram,
@@ -68,25 +69,23 @@ impl MemoryMap {
     /// # Errors
     ///
     /// [`flatview::Error`].
-    pub fn smm_space(&self, system: &Region) -> Result<AddressSpace, Error> {
-        let root = self.machine.region("memory").container(Size::MAX);
-        let all = self.machine.region("memory").alias(system, 0, Size::MAX)?;
-        let smram = self.machine.region("smram").alias(&self.smram, 0, 1u64 << 32)?;
-        self.machine.update(|tx| {
+    pub fn smm_space(&self, machine: &Memory, system: &Region) -> Result<AddressSpace, Error> {
+        let root = machine.region("memory").container(Size::MAX);
+        let all = machine.region("memory").alias(system, 0, Size::MAX)?;
+        let smram = machine.region("smram").alias(&self.smram, 0, 1u64 << 32)?;
+        machine.update(|tx| {
             tx.add_subregion(&root, 0, &all)?;
             tx.add_subregion_overlap(&root, 0, &smram, 1)
         })?;
-        self.machine.create_address_space("cpu-smm-0", &root)
+        machine.create_address_space("cpu-smm-0", &root)
     }
 
     fn update(&self, causes: &Causes, cause: impl FnOnce() -> String, pam: &[u8; 7], smram: u8) {
-        // Enabling and disabling regions of our own fails only if an accelerator refuses the map, which stays then.
-        let _ = causes.during(cause, || {
-            self.machine.update(|tx| {
-                self.pam.update(tx, pam)?;
-                tx.set_enabled(&self.smram_region, smram & D_OPEN == 0)?;
-                tx.set_enabled(&self.smram, smram & G_SMRAME != 0)
-            })
+        // What is refused now is tried again with the next write.
+        causes.update(&self.machine, cause, |tx| {
+            self.pam.update(tx, pam)?;
+            tx.set_enabled(&self.smram_region, smram & D_OPEN == 0)?;
+            tx.set_enabled(&self.smram, smram & G_SMRAME != 0)
         });
     }
 }

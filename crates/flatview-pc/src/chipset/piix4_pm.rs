@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use flatview::{Error, MemTxAttrs, MemTxError, MemoryRegionOps, Owner, Region};
+use flatview::{Error, MemTxAttrs, MemTxError, MemoryRegionOps, Owner, Region, WeakMemory};
 use flatview_accel::{Control, Signals};
 
 use super::pm::{AcpiPm, PmControl, PmEvents, PmTimer};
 use crate::device::{Reset, lock};
 use crate::firmware::{ACPI_DISABLE, ACPI_ENABLE};
 use crate::pci::{PciBehaviour, PciFunction, PciSpaces};
+use crate::trace::Causes;
 
 /// Of the configuration space: where the power management ports are (82371AB, 7.1.7).
 const PMBASE: u8 = 0x40;
@@ -19,7 +20,8 @@ const APMC_EN: u8 = 1 << 1;
 const PMREGMISC: u8 = 0x80;
 
 struct Pm {
-    spaces: PciSpaces,
+    machine: WeakMemory,
+    causes: Arc<Causes>,
     /// 64 bytes, with the registers in it.
     ports: Region,
 }
@@ -37,12 +39,10 @@ impl Pm {
             return;
         }
         let cause = || format!("PCI 00:01.3 PIIX4_PM moves its ports to {base:#x}");
-        // Ports of our own: nothing refuses them.
-        let _ = self.spaces.causes.during(cause, || {
-            self.spaces.machine.update(|tx| {
-                tx.set_address(&self.ports, base)?;
-                tx.set_enabled(&self.ports, enabled)
-            })
+        // Whether it was done, the region itself says when this next looks.
+        self.causes.update(&self.machine, cause, |tx| {
+            tx.set_address(&self.ports, base)?;
+            tx.set_enabled(&self.ports, enabled)
         });
     }
 }
@@ -78,7 +78,8 @@ pub fn piix4_pm(spaces: &PciSpaces, pm: &Arc<AcpiPm>, smm: bool) -> Result<Arc<P
         tx.add_subregion(&ports, 8, &timer)
     })?;
     let behaviour = Pm {
-        spaces: spaces.clone(),
+        machine: machine.downgrade(),
+        causes: Arc::clone(&spaces.causes),
         ports,
     };
     Ok(PciFunction::builder(spaces, "PIIX4_PM", &owner, 1, 3)?

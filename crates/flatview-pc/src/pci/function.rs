@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use flatview::{AddressSpace, Error, Memory, Owner, Region, Size};
+use flatview::{AddressSpace, Error, Memory, Owner, Region, Size, WeakMemory};
 
 use super::bar::{Bar, BarKind};
 use super::config::{ConfigSpace, reg};
@@ -43,7 +43,11 @@ pub struct PciFunction {
     owner: Owner,
     state: Mutex<State>,
     bars: Vec<Bar>,
-    spaces: PciSpaces,
+    /// Weak: the memory keeps the ports alive through which a guest reaches this.
+    machine: WeakMemory,
+    /// Where memory BARs appear, and where I/O BARs do.
+    containers: [Region; 2],
+    causes: Arc<Causes>,
     /// What the function's DMA sees when the guest lets it.
     master: Region,
     dma: AddressSpace,
@@ -184,25 +188,19 @@ impl PciFunction {
                 self.name
             )
         };
-        let done = self.spaces.causes.during(cause, || {
-            self.spaces.machine.update(|tx| {
-                for (bar, (old, new)) in changes().filter(|(_, (old, new))| old != new) {
-                    let container = match bar.kind {
-                        BarKind::Io => &self.spaces.io,
-                        _ => &self.spaces.memory,
-                    };
-                    if old.is_some() {
-                        tx.del_subregion(container, &bar.region)?;
-                    }
-                    if let Some(address) = *new {
-                        tx.add_subregion_overlap(container, address, &bar.region, 1)?;
-                    }
+        let done = self.causes.update(&self.machine, cause, |tx| {
+            for (bar, (old, new)) in changes().filter(|(_, (old, new))| old != new) {
+                let container = &self.containers[usize::from(bar.kind == BarKind::Io)];
+                if old.is_some() {
+                    tx.del_subregion(container, &bar.region)?;
                 }
-                tx.set_enabled(&self.master, master)
-            })
+                if let Some(address) = *new {
+                    tx.add_subregion_overlap(container, address, &bar.region, 1)?;
+                }
+            }
+            tx.set_enabled(&self.master, master)
         });
-        // An accelerator may refuse a map (no slot left): then the map stays as it was, and so does what we think of it.
-        if done.is_ok() {
+        if done {
             state.mapped = wanted;
         }
     }
@@ -268,7 +266,9 @@ impl PciFunctionBuilder {
                 config: self.config,
             }),
             bars: self.bars,
-            spaces: self.spaces,
+            machine: self.spaces.machine.downgrade(),
+            containers: [self.spaces.memory, self.spaces.io],
+            causes: self.spaces.causes,
             master: self.master,
             dma: self.dma,
             behaviour: Box::new(behaviour),

@@ -9,7 +9,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use flatview::{AddressRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection};
+use flatview::{
+    AddressRange, Error, FlatView, ListenerResult, MemoryListener, MemoryRegionSection, Transaction,
+    WeakMemory,
+};
 
 use crate::device::lock;
 
@@ -23,13 +26,24 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Does `work`; whatever changes meanwhile changes because of `cause`. The text is made only if somebody wants it.
-    pub fn during<T>(&self, cause: impl FnOnce() -> String, work: impl FnOnce() -> T) -> T {
+    /// Changes the map of `memory` because of `cause`. Returns whether it was done: an accelerator may refuse a map (no
+    /// slot left), and then it stays as it was; and a machine that is gone has none.
+    ///
+    /// The text of the cause is made only if somebody wants it.
+    pub fn update(
+        &self,
+        memory: &WeakMemory,
+        cause: impl FnOnce() -> String,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<(), Error>,
+    ) -> bool {
+        let Some(memory) = memory.upgrade() else {
+            return false;
+        };
         if !self.wanted.load(Ordering::Relaxed) {
-            return work();
+            return memory.update(change).is_ok();
         }
         *lock(&self.current) = Some(cause());
-        let done = work();
+        let done = memory.update(change).is_ok();
         lock(&self.current).take();
         done
     }
