@@ -249,7 +249,7 @@ impl Vga {
         if *lock(&self.placed) == Some(lock(&self.state).direct()) {
             return Ok(());
         }
-        let (Some(memory), Some(legacy)) = (memory.upgrade(), legacy.upgrade()) else {
+        let Some(legacy) = legacy.upgrade() else {
             return Ok(());
         };
         let change = |tx: &mut Transaction<'_>| {
@@ -272,11 +272,11 @@ impl Vga {
             Ok(())
         };
         let cause = || "VGA: which of its memory the guest sees at 0xa0000".to_owned();
-        let update = causes.during(cause, || memory.update(change));
-        update.map(drop).map_err(|_| {
+        if !causes.update(memory, cause, change) {
             *lock(&self.placed) = None;
-            MemTxError::ERROR
-        })
+            return Err(MemTxError::ERROR);
+        }
+        Ok(())
     }
 }
 
