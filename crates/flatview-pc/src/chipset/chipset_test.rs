@@ -204,6 +204,8 @@ fn pci_interrupts_go_where_the_routing_registers_say_and_share() {
 }
 
 struct Power {
+    /// No device keeps its memory alive.
+    _machine: Memory,
     pm: Arc<AcpiPm>,
     ports: AddressSpace,
     function: Arc<PciFunction>,
@@ -237,6 +239,7 @@ fn power() -> Power {
     function.write_config(0x40, 4, 0xb000);
     function.write_config(0x80, 1, 1);
     Power {
+        _machine: machine.clone(),
         ports: machine.create_address_space("I/O", &board.spaces.io).unwrap(),
         pm,
         function,
