@@ -161,11 +161,12 @@ impl Machine {
         Ok(None)
     }
 
-    /// Whether a halted guest can never wake: no interrupt is taken, and nobody is there to cause another one but
-    /// those who press a button.
+    /// Whether a halted guest can never wake: no interrupt is taken, even if one is pending, and nobody is there to cause
+    /// anything else but those who press a button.
     fn is_dead(&mut self) -> Result<bool, AccelError> {
         const IF: u64 = 1 << 9;
-        Ok(self.vcpu.state()?.regs.rflags & IF == 0 && (self.control.signals() - Signals::A20M).is_empty())
+        let wakes = self.control.signals() - Signals::A20M - Signals::INTR;
+        Ok(self.vcpu.state()?.regs.rflags & IF == 0 && wakes.is_empty())
     }
 }
 

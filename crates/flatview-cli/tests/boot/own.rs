@@ -54,6 +54,15 @@ const TRIPLE_FAULT: &[u8] = &[
     0x0f, 0x0b, // 06: ud2
 ];
 
+/// Waits until an interrupt of the timer is pending, and halts for good.
+const HALT_WITH_INTERRUPT: &[u8] = &[
+    0xfa, // 00: cli
+    0xe4, 0x20, // 01: in al, 0x20
+    0xa8, 0x01, // 03: test al, 1
+    0x74, 0xfa, // 05: jz 0x01
+    0xf4, // 07: hlt
+];
+
 /// Writes an `x` to the debug port, forever.
 const CHATTER: &[u8] = &[
     0xba, 0x02, 0x04, // 00: mov dx, 0x402
@@ -88,6 +97,13 @@ fn a_guest_that_halts_for_good_ends_the_machine() {
     );
     // The jump and the two.
     assert!(said.ends_with(" s, 3 instructions\n"), "{said}");
+}
+
+#[test]
+fn an_interrupt_that_nobody_takes_does_not_keep_it_alive() {
+    let (code, said, _) = guest(HALT_WITH_INTERRUPT, &[]);
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("flatview: the guest halted"), "{said}");
 }
 
 #[test]
