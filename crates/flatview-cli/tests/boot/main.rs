@@ -19,7 +19,10 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A folder that is the guest's user's own: nothing is in it but what a test puts there, or the program.
+/// `cli; hlt`: a guest that ends at once.
+const HALT: &[u8] = &[0xfa, 0xf4];
+
+/// A home for who runs the program: nothing is in it but what a test or the program puts there.
 fn home() -> TempDir {
     tempfile::tempdir().unwrap()
 }

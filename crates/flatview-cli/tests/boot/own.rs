@@ -7,10 +7,7 @@ use flatview_testkit::bios;
 use tempfile::TempDir;
 
 use super::support::{feed, path, text};
-use super::{Running, boot, home, put, run, verdict};
-
-/// `cli; hlt`
-const HALT: &[u8] = &[0xfa, 0xf4];
+use super::{HALT, Running, boot, home, put, run, verdict};
 
 /// Prints a word on the first serial port, sends back what comes until it was a `q`, and halts.
 const ECHO: &[u8] = &[

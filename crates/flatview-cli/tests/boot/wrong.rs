@@ -7,10 +7,7 @@ use flatview_testkit::bios;
 use tempfile::TempDir;
 
 use super::support::{complaint, path};
-use super::{home, listing, put, run, verdict};
-
-/// `cli; hlt`: what runs if nothing is wrong.
-const HALT: &[u8] = &[0xfa, 0xf4];
+use super::{HALT, home, listing, put, run, verdict};
 
 /// A folder of files to give to the program, good ones and bad ones.
 fn files() -> TempDir {
