@@ -1,6 +1,6 @@
 //! Where RAM is: below 4 GiB, above it, and the hole between (rule Y1).
 
-use flatview::{Error, Memory, RamBlock, RamError, Region};
+use flatview::{Error, Memory, RamBlock, RamError, Region, Size};
 use thiserror::Error;
 
 /// Guests with at least this much RAM, in bytes, have the hole begin at [`SPLIT`].
@@ -120,6 +120,17 @@ impl RamLayout {
         self.below_4g + self.above_4g
     }
 
+    /// Whether the host gives that much now: it is asked, and given it back.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Host`].
+    pub fn try_host(&self) -> Result<(), LayoutError> {
+        let machine = Memory::new();
+        let system = machine.region("system").container(Size::MAX);
+        self.build(&machine, &system).map(drop)
+    }
+
     /// Makes the RAM and maps it into `system` by two aliases. Returns the region `pc.ram`: a RAM block, or a
     /// container with a block for each node (rule Z16).
     ///
@@ -188,8 +199,6 @@ impl RamLayout {
 mod test {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
-    use flatview::Size;
-
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -233,9 +242,7 @@ mod test {
         assert!(refused(4 * MIB, &[!0xfff, 0x2000]).contains("together"));
         let host = RamLayout::new(HYPER_TRANSPORT - (1 << 32), &[]).unwrap();
         // A host with a terabyte may give it; all others say what they were asked for.
-        let machine = Memory::new();
-        let system = machine.region("system").container(Size::MAX);
-        if let Err(error) = host.build(&machine, &system) {
+        if let Err(error) = host.try_host() {
             assert!(
                 error.to_string().contains("0xfc00000000 bytes for `pc.ram`"),
                 "{error}"

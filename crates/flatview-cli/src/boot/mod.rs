@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     // What can be wrong is found before anything is made or fetched, so that nothing is left behind.
     check(arguments)?;
     let ram = RamLayout::new(arguments.memory, &arguments.numa).map_err(option(ram_option(arguments)))?;
+    ram.try_host().map_err(option("--memory"))?;
     let console = Console::default();
     let drives = drives(arguments)?;
     let is_demo = drives.is_empty();
