@@ -16,26 +16,30 @@ use crate::output::color;
 /// Where the strip begins and ends, and how much a letter of it is.
 const STRIP: (u64, u64, u64) = (0xa_0000, 0x10_0000, 0x4000);
 
-/// Tells changes of a machine's memory map until it is dropped.
+/// Tells changes of a machine's memory map, and of its ports, until it is dropped.
 pub(super) struct Trace {
     over: Arc<AtomicBool>,
-    _registration: flatview::Registration,
+    _registrations: [flatview::Registration; 2],
 }
 
 impl Trace {
     pub(super) fn start(pc: &Pc, console: &Console) -> Result<Trace, Error> {
         console.line(&format!("The memory map below 1 MiB: {LEGEND}.\n"));
         let over = Arc::new(AtomicBool::new(false));
-        let (console, timers, end) = (console.clone(), Arc::clone(pc.timers()), Arc::clone(&over));
-        let mut story = Story::default();
-        let trace = MapTrace::new(pc.causes(), move |change| {
-            if !end.load(Ordering::Relaxed) {
-                console.line(&story.tell(change, timers.now()));
-            }
-        });
+        let listener = |mut story: Story| {
+            let (console, timers, end) = (console.clone(), Arc::clone(pc.timers()), Arc::clone(&over));
+            MapTrace::new(pc.causes(), move |change| {
+                let told = story.tell(change, timers.now());
+                if !told.is_empty() && !end.load(Ordering::Relaxed) {
+                    console.line(&told);
+                }
+            })
+        };
+        let memory = pc.memory_space().register(listener(Story::default()))?;
+        let ports = pc.port_space().register(listener(Story::of_ports()))?;
         Ok(Trace {
             over,
-            _registration: pc.memory_space().register(trace)?,
+            _registrations: [memory, ports],
         })
     }
 }
@@ -50,15 +54,30 @@ impl Drop for Trace {
 /// Knows what is where, to tell what changes.
 #[derive(Default)]
 struct Story {
+    /// Of the ports, not of memory.
+    is_of_ports: bool,
     /// The view, by first addresses.
     map: BTreeMap<u64, MapLine>,
     /// The strip as it was told last.
     strip: String,
 }
 
+/// What answers at ports where no device does.
+const NO_PORT: &str = "io";
+
 impl Story {
-    /// What happened, for a terminal.
+    fn of_ports() -> Story {
+        Story {
+            is_of_ports: true,
+            ..Story::default()
+        }
+    }
+
+    /// What happened, for a terminal; nothing of the ports at power on, which are many and always the same.
     fn tell(&mut self, change: &MapChange, nanoseconds: u64) -> String {
+        if self.is_of_ports && change.number == 1 {
+            return String::new();
+        }
         for line in &change.gone {
             self.map.remove(&line.range.start());
         }
@@ -73,12 +92,18 @@ impl Story {
             None if number == 1 => "power on",
             None => "a device",
         };
-        let mut text = format!("{dim}map {number:>3} {milliseconds:>6} ms{dim:#}  {bold}{cause}{bold:#}\n");
-        for step in change.steps() {
-            tell_step(&mut text, &step);
+        let (what, width) = if self.is_of_ports { ("I/O", 4) } else { ("map", 8) };
+        let mut text =
+            format!("{dim}{what} {number:>3} {milliseconds:>6} ms{dim:#}  {bold}{cause}{bold:#}\n");
+        for mut step in change.steps() {
+            if self.is_of_ports {
+                step.before = step.before.filter(|shown| shown.name != NO_PORT);
+                step.after = step.after.filter(|shown| shown.name != NO_PORT);
+            }
+            tell_step(&mut text, &step, width);
         }
         let strip = self.strip();
-        if strip != self.strip {
+        if !self.is_of_ports && strip != self.strip {
             let _ = writeln!(
                 text,
                 "{dim}      a0000{dim:#} {} {dim}fffff{dim:#}",
@@ -137,7 +162,7 @@ fn painted(strip: &str) -> String {
     text
 }
 
-fn tell_step(text: &mut String, step: &Step) {
+fn tell_step(text: &mut String, step: &Step, width: usize) {
     let (start, last) = (step.range.start(), step.range.last());
     let (gone, new) = (color(AnsiColor::Red), color(AnsiColor::Green));
     let after = |shown: &Shown| format!("{new}{}{new:#}", described(shown));
@@ -154,7 +179,7 @@ fn tell_step(text: &mut String, step: &Step) {
         (Some(old), Some(now)) => format!("{gone}{}{gone:#} is now {}", described(old), after(now)),
         (None, None) => return,
     };
-    let _ = writeln!(text, "      {start:08x}-{last:08x}  {what}");
+    let _ = writeln!(text, "      {start:0width$x}-{last:0width$x}  {what}");
 }
 
 fn described(shown: &Shown) -> String {
@@ -232,6 +257,30 @@ mod test {
       000f0000-000fffff  pc.bios @10000 (read only) is now pc.ram
       a0000 ................BBBBWWWW fffff
 "
+        );
+    }
+
+    #[test]
+    fn ports_appear_where_nobody_answered() {
+        let mut story = Story::of_ports();
+        let mut change = MapChange {
+            number: 1,
+            cause: None,
+            gone: vec![],
+            new: vec![line(0, 0xffff, "io", false, false)],
+        };
+        assert_eq!(story.tell(&change, 0), "");
+        change.number = 2;
+        change.cause = Some("BAR4".into());
+        change.gone = std::mem::take(&mut change.new);
+        change.new = vec![
+            line(0, 0xbfff, "io", false, false),
+            line(0xc000, 0xc00f, "bmdma", false, false),
+        ];
+        let told = anstream::adapter::strip_str(&story.tell(&change, 0)).to_string();
+        assert_eq!(
+            told,
+            "I/O   2      0 ms  BAR4\n      c000-c00f  appears      bmdma (device)\n"
         );
     }
 }
