@@ -361,6 +361,20 @@ impl Exec {
         ss: u16,
         sp: u64,
     ) -> Result<(), Fault> {
+        self.return_with_stack(selector, descriptor, ip, ss, sp)?;
+        self.drop_inner_segments();
+        Ok(())
+    }
+
+    /// Returns with a stack that was popped, too: to an outer level, or by `IRET` in 64-bit mode to any.
+    fn return_with_stack(
+        &mut self,
+        selector: u16,
+        descriptor: Descriptor,
+        ip: u64,
+        ss: u16,
+        sp: u64,
+    ) -> Result<(), Fault> {
         self.check_ip(descriptor, ip)?;
         let cpl = rpl(selector);
         let is_null = ss & !3 == 0 && self.mode.is_long && descriptor.has(LONG) && cpl < 3;
@@ -375,7 +389,6 @@ impl Exec {
         self.segs[SS] = seg;
         self.update_mode();
         self.set_sp(sp);
-        self.drop_inner_segments();
         Ok(())
     }
 
@@ -408,7 +421,7 @@ impl Exec {
             let sp = self.peek::<T>(3 * T::BYTES)?.widen();
             let ss = low16(self.peek::<T>(4 * T::BYTES)?.widen());
             if rpl(selector) == cpl {
-                self.return_same_level_64(selector, descriptor, ip, ss, sp)?;
+                self.return_with_stack(selector, descriptor, ip, ss, sp)?;
             } else {
                 self.return_outward(selector, descriptor, ip, ss, sp)?;
             }
@@ -418,31 +431,6 @@ impl Exec {
         }
         self.return_flags::<T>(flags, cpl, had_io_privilege);
         self.nmi_masked = false;
-        Ok(())
-    }
-
-    /// In 64-bit mode `IRET` pops the stack in any case.
-    fn return_same_level_64(
-        &mut self,
-        selector: u16,
-        descriptor: Descriptor,
-        ip: u64,
-        ss: u16,
-        sp: u64,
-    ) -> Result<(), Fault> {
-        let cpl = self.mode.cpl;
-        self.check_ip(descriptor, ip)?;
-        let seg = if ss & !3 == 0 && descriptor.has(LONG) && cpl < 3 {
-            let mut seg = Seg::null(ss);
-            seg.attributes |= u16::from(cpl) << 5;
-            seg
-        } else {
-            self.checked_stack(ss, cpl, super::GP)?
-        };
-        self.enter_code(selector, descriptor, cpl, ip)?;
-        self.segs[SS] = seg;
-        self.update_mode();
-        self.set_sp(sp);
         Ok(())
     }
 
