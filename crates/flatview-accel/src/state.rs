@@ -44,6 +44,59 @@ pub struct Regs {
     pub rflags: u64,
 }
 
+impl Regs {
+    /// The registers from the general ones in the order of their numbers in instructions: RAX, RCX, RDX, RBX, RSP, RBP,
+    /// RSI, RDI, R8 to R15 (Intel SDM vol. 2, table 3-1).
+    pub fn new(general: [u64; 16], rip: u64, rflags: u64) -> Regs {
+        let [
+            rax,
+            rcx,
+            rdx,
+            rbx,
+            rsp,
+            rbp,
+            rsi,
+            rdi,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+        ] = general;
+        Regs {
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            rsp,
+            rbp,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rip,
+            rflags,
+        }
+    }
+
+    /// The general registers in the order of [`new`](Self::new).
+    pub fn general(&self) -> [u64; 16] {
+        [
+            self.rax, self.rcx, self.rdx, self.rbx, self.rsp, self.rbp, self.rsi, self.rdi, self.r8, self.r9,
+            self.r10, self.r11, self.r12, self.r13, self.r14, self.r15,
+        ]
+    }
+}
+
 /// The system registers (`kvm_sregs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]

@@ -10,45 +10,9 @@ use crate::seg::{CS, DS, ES, FS, GS, SS, Seg};
 impl Exec {
     pub(crate) fn state(&self) -> VcpuState {
         let mut state = VcpuState::default();
-        let [
-            rax,
-            rcx,
-            rdx,
-            rbx,
-            rsp,
-            rbp,
-            rsi,
-            rdi,
-            r8,
-            r9,
-            r10,
-            r11,
-            r12,
-            r13,
-            r14,
-            r15,
-            ..,
-        ] = self.r.gpr;
-        state.regs = Regs {
-            rax,
-            rbx,
-            rcx,
-            rdx,
-            rsi,
-            rdi,
-            rsp,
-            rbp,
-            r8,
-            r9,
-            r10,
-            r11,
-            r12,
-            r13,
-            r14,
-            r15,
-            rip: self.rip,
-            rflags: self.r.flags.get(),
-        };
+        // Beyond them is room for what is no register.
+        let general = std::array::from_fn(|number| self.r.gpr[number]);
+        state.regs = Regs::new(general, self.rip, self.r.flags.get());
         let sregs = &mut state.sregs;
         for (place, seg) in [
             (&mut sregs.cs, self.segs[CS]),
@@ -83,11 +47,7 @@ impl Exec {
         if is_long && (sregs.cr0 & CR0_PE == 0 || sregs.cr4 & CR4_PAE == 0) {
             return refuse("efer", sregs.efer, "IA-32e mode needs protected mode and PAE");
         }
-        let general = [
-            regs.rax, regs.rcx, regs.rdx, regs.rbx, regs.rsp, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9,
-            regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
-        ];
-        for (place, value) in self.r.gpr.iter_mut().zip(general) {
+        for (place, value) in self.r.gpr.iter_mut().zip(regs.general()) {
             *place = value;
         }
         self.rip = regs.rip;

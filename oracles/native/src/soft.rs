@@ -132,7 +132,7 @@ impl Soft {
 
     fn begin(&mut self, case: &Case) -> Result<(), Stuck> {
         let mut state = self.fresh.clone();
-        state.regs = regs(&case.state);
+        state.regs = Regs::new(case.state.gprs, case.state.rip, case.state.rflags);
         state.sregs = self.sregs(case);
         Ok(self.board.vcpu.set_state(&state)?)
     }
@@ -257,54 +257,9 @@ impl Soft {
     }
 }
 
-fn regs(state: &State) -> Regs {
-    let [
-        rax,
-        rcx,
-        rdx,
-        rbx,
-        rsp,
-        rbp,
-        rsi,
-        rdi,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-    ] = state.gprs;
-    let (rip, rflags) = (state.rip, state.rflags);
-    Regs {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip,
-        rflags,
-    }
-}
-
 fn user_state(r: &Regs, sregs: &Sregs) -> State {
     State {
-        gprs: [
-            r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
-            r.r14, r.r15,
-        ],
+        gprs: r.general(),
         rip: r.rip,
         rflags: r.rflags,
         selectors: Selectors {
