@@ -244,7 +244,6 @@ impl Builder<'_> {
         let function = PciFunction::builder(spaces, "VGA", &owner, 2, 0)?
             .id(0x1234, 0x1111)
             .class(0x0300, 0, 2)
-            .config(|config| config.set_writable(0x40, &[0xff; 0xc0]))
             .bar(0, BarKind::Memory { prefetchable: true }, 16 << 20, &regions.vram)
             .bar(2, BarKind::Memory { prefetchable: false }, 0x1000, &regions.mmio);
         let function = match firmware {
@@ -270,7 +269,6 @@ impl Builder<'_> {
             .id(0x8086, 0x7010)
             .class(0x0101, 0x80, 0)
             .config(|config| {
-                config.set_writable(0x40, &[0xff; 0xc0]);
                 config.set(0x06, &[0x80, 0x02]);
             });
         let units = [0, 1, 2, 3].map(|unit: usize| match drives.get(unit) {

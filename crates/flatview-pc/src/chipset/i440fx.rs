@@ -118,7 +118,6 @@ impl I440fx {
                 .id(0x8086, 0x1237)
                 .class(0x0600, 0, 2)
                 .config(|config| {
-                    config.set_writable(0x40, &[0xff; 0xc0]);
                     config.set(0x57, &[size]);
                     config.set(SMRAM, &[0x02]);
                 })

@@ -148,7 +148,6 @@ pub fn isa_bridge(spaces: &PciSpaces, router: &Arc<PirqRouter>) -> Result<Arc<Pc
             .class(0x0601, 0, 0)
             .multifunction()
             .config(|config| {
-                config.set_writable(0x40, &[0xff; 0xc0]);
                 // The values after power-on, 82371SB, 2.5; but no command bit is set, as in QEMU.
                 config.set(0x06, &[0x00, 0x02]);
                 config.set(0x4c, &[0x4d, 0x00, 0x03, 0x00]);

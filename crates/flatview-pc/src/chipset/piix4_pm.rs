@@ -86,7 +86,6 @@ pub fn piix4_pm(spaces: &PciSpaces, pm: &Arc<AcpiPm>, smm: bool) -> Result<Arc<P
         .id(0x8086, 0x7113)
         .class(0x0680, 0, 3)
         .config(|config| {
-            config.set_writable(0x40, &[0xff; 0xc0]);
             config.set(0x06, &[0x80, 0x02]);
             config.set(0x3d, &[1]);
             config.set(PMBASE, &[1]);

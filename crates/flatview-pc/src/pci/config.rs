@@ -22,6 +22,8 @@ pub mod reg {
     pub const ROM: u8 = 0x30;
     /// The interrupt line, 8 bits: for software only. The interrupt pin follows it.
     pub const INTERRUPT_LINE: u8 = 0x3c;
+    /// Where the registers that all functions have end, and those of the function itself begin.
+    pub const HEADER_END: u8 = 0x40;
 
     /// Of the command register: the function answers in I/O space.
     pub const COMMAND_IO: u16 = 1;

@@ -96,6 +96,8 @@ impl PciFunction {
         config.set_clearable(reg::STATUS, &[0, 0xf9]);
         config.set_writable(reg::INTERRUPT_LINE, &[0xff]);
         config.set_writable(0x0c, &[0xff]); // the cache line's size
+        // What belongs to the function itself, as QEMU has it: any byte can be written.
+        config.set_writable(reg::HEADER_END, &[0xff; 0xc0]);
         let machine = &spaces.machine;
         let region = |name| machine.region(name).owner(owner);
         let container = region("bus master container").container(Size::MAX);
