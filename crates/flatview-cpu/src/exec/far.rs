@@ -328,7 +328,7 @@ impl Exec {
         }
         let sp = self.peek::<T>(2 * T::BYTES + more)?.widen();
         let ss = low16(self.peek::<T>(3 * T::BYTES + more)?.widen());
-        self.return_outward(selector, descriptor, ip, ss, sp)?;
+        self.return_with_stack(selector, descriptor, ip, ss, sp)?;
         self.set_sp(self.r.gpr[RSP].wrapping_add(more));
         Ok(Flow::Jump)
     }
@@ -352,20 +352,6 @@ impl Exec {
         Ok(descriptor)
     }
 
-    /// Returns to an outer level.
-    fn return_outward(
-        &mut self,
-        selector: u16,
-        descriptor: Descriptor,
-        ip: u64,
-        ss: u16,
-        sp: u64,
-    ) -> Result<(), Fault> {
-        self.return_with_stack(selector, descriptor, ip, ss, sp)?;
-        self.drop_inner_segments();
-        Ok(())
-    }
-
     /// Returns with a stack that was popped, too: to an outer level, or by `IRET` in 64-bit mode to any.
     fn return_with_stack(
         &mut self,
@@ -377,6 +363,7 @@ impl Exec {
     ) -> Result<(), Fault> {
         self.check_ip(descriptor, ip)?;
         let cpl = rpl(selector);
+        let is_outward = cpl != self.mode.cpl;
         let is_null = ss & !3 == 0 && self.mode.is_long && descriptor.has(LONG) && cpl < 3;
         let seg = if is_null {
             let mut seg = Seg::null(ss);
@@ -389,6 +376,9 @@ impl Exec {
         self.segs[SS] = seg;
         self.update_mode();
         self.set_sp(sp);
+        if is_outward {
+            self.drop_inner_segments();
+        }
         Ok(())
     }
 
@@ -420,11 +410,7 @@ impl Exec {
         if self.mode.is_64() || rpl(selector) != cpl {
             let sp = self.peek::<T>(3 * T::BYTES)?.widen();
             let ss = low16(self.peek::<T>(4 * T::BYTES)?.widen());
-            if rpl(selector) == cpl {
-                self.return_with_stack(selector, descriptor, ip, ss, sp)?;
-            } else {
-                self.return_outward(selector, descriptor, ip, ss, sp)?;
-            }
+            self.return_with_stack(selector, descriptor, ip, ss, sp)?;
         } else {
             self.enter_code(selector, descriptor, cpl, ip)?;
             self.set_sp(self.r.gpr[RSP].wrapping_add(3 * T::BYTES));
