@@ -7,7 +7,7 @@ use tracing::{debug_span, trace};
 
 use crate::address::AddressRange;
 use crate::damage;
-use crate::deliver::{Delivery, deliver};
+use crate::deliver::{Delivery, Round, deliver};
 use crate::diff;
 use crate::dirty::{self, DirtyClients};
 use crate::error::Error;
@@ -84,15 +84,17 @@ impl Shared {
             plan
         };
         let deliveries = plan.deliveries(&self.registry.lock());
-        if !deliveries.is_empty() {
-            self.note_inconsistency(deliver(&deliveries))?;
-            drop(deliveries);
-        }
-        Ok(self.publish(plan, guard))
+        let heard = match deliveries.is_empty() {
+            true => None,
+            false => Some(self.note_inconsistency(deliver(&deliveries))?),
+        };
+        let number = self.publish(plan, guard);
+        heard.inspect(Round::settle);
+        Ok(number)
     }
 
     /// Remembers for ever that listeners and views disagree, if that is the failure.
-    pub(crate) fn note_inconsistency(&self, result: Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn note_inconsistency<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(Error::Inconsistent { failure, rollback }) = &result {
             self.registry.lock().inconsistent = Some((failure.clone(), rollback.clone()));
         }

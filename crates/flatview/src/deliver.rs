@@ -74,18 +74,32 @@ pub(crate) fn failed(
     })
 }
 
-/// Lets every listener hear of every change, in the order that [`crate::listener`] describes.
+/// Lets every listener hear of every change, in the order that [`crate::listener`] describes. They are
+/// [settled](Round::settle) when readers see the new views.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] and [`Error::ListenerFailed`] after everything was put back; [`Error::Inconsistent`] if
-/// it could not be.
-pub(crate) fn deliver(deliveries: &[Delivery]) -> Result<(), Error> {
+/// it could not be. Everybody is settled then.
+pub(crate) fn deliver(deliveries: &[Delivery]) -> Result<Round<'_>, Error> {
     let mut round = Round::new(deliveries);
-    round.run().or_else(|failure| round.take_back(failure))
+    match round.run() {
+        Ok(()) => Ok(round),
+        Err(failure) => {
+            let taken_back = round.take_back(failure);
+            round.settle();
+            taken_back.map(|()| round)
+        }
+    }
 }
 
-struct Round<'a> {
+/// Says to a listener that it is over. Nobody can do anything about a panic.
+pub(crate) fn settle(entry: &ListenerEntry) {
+    let _ = caught(|| entry.listener.settled());
+}
+
+/// Who has heard what of one change.
+pub(crate) struct Round<'a> {
     deliveries: &'a [Delivery],
     /// Ascending priority, whatever the space; then order of registration.
     participants: Vec<Participant<'a>>,
@@ -112,6 +126,14 @@ impl<'a> Round<'a> {
             deliveries,
             participants,
             of_delivery,
+        }
+    }
+
+    /// Says that it is over, to all who heard of it.
+    pub(crate) fn settle(&self) {
+        let heard = |participant: &&Participant<'_>| participant.progress != Progress::Waiting;
+        for participant in self.participants.iter().filter(heard) {
+            settle(participant.entry);
         }
     }
 
@@ -251,9 +273,13 @@ pub(crate) fn join(entry: &ListenerEntry, view: &FlatView, tracked: bool) -> Res
         progress: Progress::Waiting,
         tracks: false,
     };
-    joining
+    let joined = joining
         .run(view, tracked)
-        .map_err(|failure| joining.take_back(failure))
+        .map_err(|failure| joining.take_back(failure));
+    if joining.progress != Progress::Waiting {
+        settle(entry);
+    }
+    joined
 }
 
 struct Joining<'a> {

@@ -17,6 +17,7 @@
 //!    [`log_stop`](MemoryListener::log_stop), or [`region_add`](MemoryListener::region_add), then
 //!    [`coalesced_io_add`](MemoryListener::coalesced_io_add)); then ioeventfds that are gone, then new ones.
 //! 4. [`commit`](MemoryListener::commit), all, ascending priority; then readers see the new views.
+//! 5. [`settled`](MemoryListener::settled), all, ascending priority.
 //!
 //! Whatever adds goes to the listener with the lowest [`priority`](MemoryListener::priority) first, whatever
 //! removes goes to the highest first (rule F4; for ioeventfds as QEMU documents it, not as it does it, F5).
@@ -146,6 +147,13 @@ pub trait MemoryListener: Send + Sync {
     fn commit(&self, view: &FlatView) -> ListenerResult {
         Ok(())
     }
+
+    /// It is over: what this listener was told and what readers see agree again. Either the new views are published,
+    /// or everything was taken back.
+    ///
+    /// Called once, and last, of whatever began with [`prepare`](Self::prepare), or with [`begin`](Self::begin) where
+    /// nothing is prepared. An accelerator that keeps vCPUs out while it replaces memory lets them in here.
+    fn settled(&self) {}
 
     /// A range is new.
     fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {

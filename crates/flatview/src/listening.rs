@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::AddressRange;
-use crate::deliver::{call, failed, join};
+use crate::deliver::{call, failed, join, settle};
 use crate::diff;
 use crate::dirty::GlobalDirty;
 use crate::error::Error;
@@ -72,6 +72,7 @@ impl Shared {
             result = result.and(heard);
         }
         let committed = failed(&entry, "commit", call(|| listener.commit(&FlatView::empty())));
+        settle(&entry);
         (Some(entry), result.and(committed))
     }
 
