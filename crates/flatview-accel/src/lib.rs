@@ -43,12 +43,15 @@ mod state;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use flatview::{AddressSpace, Memory};
+use flatview::{AddressSpace, FlatRange, Memory};
 use thiserror::Error;
 
 pub use clock::Clock;
 pub use control::{Control, Signals};
-pub use state::{DescriptorTable, Regs, Segment, Sregs, VcpuState};
+pub use state::{
+    DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, InstructionBytes, Msrs, Regs, Segment, Sregs,
+    VcpuState,
+};
 
 /// Executes a machine's instructions, one way or another.
 pub trait Accelerator: Debug + Send + Sync {
@@ -65,6 +68,13 @@ pub trait Accelerator: Debug + Send + Sync {
     ///
     /// [`AccelError`].
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError>;
+
+    /// Whether it has this whole range of a space as memory of its own that the guest reaches without an exit: what
+    /// `info mtree -f` marks (rule W14).
+    fn has_memory(&self, space: &AddressSpace, range: &FlatRange) -> bool {
+        let _ = (space, range);
+        false
+    }
 }
 
 /// What a vCPU is connected to.
@@ -144,8 +154,36 @@ pub trait Vcpu: Debug + Send {
     /// [`AccelError`].
     fn reset(&mut self) -> Result<(), AccelError>;
 
+    /// Whether it takes maskable interrupts: RFLAGS.IF. Cheap after [`run`](Self::run).
+    fn takes_interrupts(&self) -> bool;
+
     /// How many instructions it has executed, if it counts them. Resets do not set it back.
     fn instructions(&self) -> Option<u64>;
+}
+
+/// No interrupt controller: for a machine that has none, or whose accelerator has its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoInterrupts;
+
+impl InterruptSource for NoInterrupts {
+    fn acknowledge(&self) -> Option<u8> {
+        None
+    }
+
+    /// Where an enabled APIC of a boot processor would be.
+    fn apic_base(&self) -> u64 {
+        0xfee0_0900
+    }
+
+    fn set_apic_base(&self, value: u64) -> bool {
+        value == self.apic_base()
+    }
+
+    fn cr8(&self) -> u8 {
+        0
+    }
+
+    fn set_cr8(&self, _: u8) {}
 }
 
 /// Why a vCPU came out.
@@ -162,6 +200,9 @@ pub enum Exit {
     Shutdown,
     /// [`Vcpu::step`] made its step.
     Stepped,
+    /// The accelerator cannot execute the instruction at CS:RIP. Nothing of it was done: another one may do it, and
+    /// hand the vCPU back (`KVM_INTERNAL_ERROR_EMULATION`).
+    Unemulated(InstructionBytes),
 }
 
 /// Why an accelerator did not do what it was asked.
@@ -190,6 +231,24 @@ pub enum AccelError {
         value: u64,
         /// The reason.
         why: &'static str,
+    },
+    /// The vCPU came to an instruction that the accelerator cannot execute, and there is nobody else to do it.
+    #[error("the instruction {instruction} at {:04x}:{:x} cannot be executed by this accelerator", state.sregs.cs.selector, state.regs.rip)]
+    Unemulated {
+        /// Its bytes.
+        instruction: InstructionBytes,
+        /// The vCPU, before it.
+        state: Box<VcpuState>,
+    },
+    /// The hypervisor gave up on the vCPU.
+    #[error("{what} ({code:#x}) at {:04x}:{:x}", state.sregs.cs.selector, state.regs.rip)]
+    Internal {
+        /// What it says.
+        what: &'static str,
+        /// Its number for it.
+        code: u64,
+        /// The vCPU as it was.
+        state: Box<VcpuState>,
     },
     /// The host's hypervisor refused.
     #[error("{what}: {source}")]

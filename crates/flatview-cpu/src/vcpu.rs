@@ -293,6 +293,10 @@ impl Vcpu for SoftVcpu {
         Ok(())
     }
 
+    fn takes_interrupts(&self) -> bool {
+        self.exec.has_if()
+    }
+
     fn instructions(&self) -> Option<u64> {
         Some(self.exec.instructions())
     }

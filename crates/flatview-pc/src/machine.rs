@@ -146,7 +146,7 @@ impl Machine {
         }
         match self.vcpu.run()? {
             Exit::Halted => {
-                if self.is_dead()? {
+                if self.is_dead() {
                     return Ok(Some(End::Halted));
                 }
                 self.control.wait();
@@ -156,6 +156,10 @@ impl Machine {
                 let (cs, rip) = (state.sregs.cs.selector, state.regs.rip);
                 return Ok(Some(End::TripleFault { cs, rip }));
             }
+            Exit::Unemulated(instruction) => {
+                let state = Box::new(self.vcpu.state()?);
+                return Err(AccelError::Unemulated { instruction, state });
+            }
             _ => {}
         }
         Ok(None)
@@ -163,10 +167,9 @@ impl Machine {
 
     /// Whether a halted guest can never wake: no interrupt is taken, even if one is pending, and nobody is there to cause
     /// anything else but those who press a button.
-    fn is_dead(&mut self) -> Result<bool, AccelError> {
-        const IF: u64 = 1 << 9;
+    fn is_dead(&self) -> bool {
         let wakes = self.control.signals() - Signals::A20M - Signals::INTR;
-        Ok(self.vcpu.state()?.regs.rflags & IF == 0 && wakes.is_empty())
+        !self.vcpu.takes_interrupts() && wakes.is_empty()
     }
 }
 

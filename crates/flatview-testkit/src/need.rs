@@ -1,6 +1,7 @@
 //! Programs and files that may be missing.
 
 use std::env;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -30,6 +31,18 @@ pub fn program(need: &str, name: &str) -> Option<PathBuf> {
 pub fn file(need: &str, path: &str) -> Option<PathBuf> {
     let found = Some(Path::new(path)).filter(|path| path.is_file());
     needed(need, path, found.map(Path::to_path_buf))
+}
+
+/// Whether this user may use the kernel's KVM; as [`program`] otherwise, with the word `kvm`.
+///
+/// # Panics
+///
+/// As [`program`].
+#[must_use]
+pub fn kvm() -> bool {
+    const DEVICE: &str = "/dev/kvm";
+    let opened = OpenOptions::new().read(true).write(true).open(DEVICE);
+    needed("kvm", DEVICE, opened.ok().map(|_| DEVICE.into())).is_some()
 }
 
 fn needed(need: &str, name: &str, found: Option<PathBuf>) -> Option<PathBuf> {

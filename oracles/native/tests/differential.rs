@@ -105,6 +105,10 @@ impl Vcpu for Wrong<Box<dyn Vcpu>> {
         self.0.reset()
     }
 
+    fn takes_interrupts(&self) -> bool {
+        self.0.takes_interrupts()
+    }
+
     fn instructions(&self) -> Option<u64> {
         self.0.instructions()
     }

@@ -1,0 +1,128 @@
+//! The accelerator.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flatview::{AddressSpace, FlatRange, Registration, Size};
+use flatview_accel::{AccelError, Accelerator, Vcpu, VcpuConfig};
+
+use crate::memory::KvmMemoryListener;
+use crate::vm::Vm;
+use crate::{Capabilities, KvmConfig, KvmError, KvmVcpu, Slot, Statistics};
+
+/// A virtual machine of KVM: its memory follows address spaces, and it makes vCPUs.
+#[derive(Debug)]
+pub struct KvmAccelerator {
+    vm: Arc<Vm>,
+    attached: Mutex<Option<Arc<Attachment>>>,
+}
+
+/// The address spaces that the virtual machine follows. vCPUs keep it.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    /// By number of the address space.
+    spaces: Vec<AddressSpace>,
+    #[expect(dead_code, reason = "dropping it unregisters the listeners")]
+    registrations: Vec<Registration>,
+}
+
+impl KvmAccelerator {
+    /// Opens KVM and makes a virtual machine.
+    ///
+    /// # Errors
+    ///
+    /// [`KvmError::Open`] where there is no KVM, or not for this user; [`KvmError::ApiVersion`]; [`KvmError::Lacks`]
+    /// for what the configuration asks for; [`KvmError::BadOption`]; [`KvmError::Ioctl`].
+    pub fn new(config: KvmConfig) -> Result<KvmAccelerator, KvmError> {
+        Ok(KvmAccelerator {
+            vm: Arc::new(Vm::new(config)?),
+            attached: Mutex::default(),
+        })
+    }
+
+    /// What the kernel can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.vm.capabilities
+    }
+
+    /// What was asked of the kernel so far.
+    pub fn statistics(&self) -> Statistics {
+        self.vm.counters.snapshot()
+    }
+
+    /// The memory slots that the kernel has of address space `address_space` (0: memory; 1: in system management mode),
+    /// ascending by address.
+    pub fn slots(&self, address_space: usize) -> Vec<Slot> {
+        self.vm
+            .slots
+            .get(address_space)
+            .map(|slots| {
+                let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+                slots.iter().cloned().collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// Lets memory follow the spaces of `config`. The first vCPU does it; others have the same spaces.
+    fn attach(&self, config: &VcpuConfig) -> Result<Arc<Attachment>, AccelError> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attached) = &*attached {
+            return Ok(Arc::clone(attached));
+        }
+        let mut spaces = vec![config.memory.clone()];
+        if self.has_smm() {
+            spaces.extend(config.smm.clone());
+        }
+        let mut registrations = Vec::new();
+        for (index, space) in spaces.iter().enumerate() {
+            registrations.push(space.register(Arc::new(KvmMemoryListener::new(&self.vm, index)))?);
+        }
+        let new = Arc::new(Attachment {
+            spaces,
+            registrations,
+        });
+        *attached = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// As [`create_vcpu`](Accelerator::create_vcpu), as the type that it is.
+    ///
+    /// # Errors
+    ///
+    /// [`AccelError`].
+    pub fn create_kvm_vcpu(&self, config: VcpuConfig) -> Result<KvmVcpu, AccelError> {
+        let attachment = self.attach(&config)?;
+        KvmVcpu::new(&self.vm, attachment, config)
+    }
+}
+
+impl Accelerator for KvmAccelerator {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn has_smm(&self) -> bool {
+        self.vm.capabilities.smm && self.vm.capabilities.address_spaces > 1
+    }
+
+    fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {
+        Ok(Box::new(self.create_kvm_vcpu(config)?))
+    }
+
+    /// Rule W14.
+    fn has_memory(&self, space: &AddressSpace, range: &FlatRange) -> bool {
+        let attached = self
+            .attached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let index = attached.and_then(|attached| attached.spaces.iter().position(|other| other == space));
+        let Some(slots) = index.and_then(|index| self.vm.slots.get(index)) else {
+            return false;
+        };
+        let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.vm.config.max_slot_size.unwrap_or(u64::MAX);
+        slots
+            .at(range.start())
+            .is_some_and(|slot| Size::from(slot.size) == range.size().min(most.into()))
+    }
+}

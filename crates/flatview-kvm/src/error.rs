@@ -1,0 +1,100 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use flatview_accel::AccelError;
+use thiserror::Error;
+
+use crate::SlotFlags;
+
+/// Why KVM, or this crate, did not do what it was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KvmError {
+    /// There is no KVM here, or this user may not use it.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A kernel with another interface.
+    #[error("KVM has version {version} of its interface, not 12")]
+    ApiVersion {
+        /// Its version.
+        version: i32,
+    },
+    /// The kernel, or the processor, cannot do it.
+    #[error("this KVM has no {capability}, which {what} needs")]
+    Lacks {
+        /// Its name in the kernel: `KVM_CAP_…`.
+        capability: &'static str,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// An option cannot have this value.
+    #[error("{option} cannot be {value}: {why}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// What it was to be.
+        value: u64,
+        /// The reason.
+        why: &'static str,
+    },
+    /// An ioctl failed.
+    #[error("{ioctl}: {source}")]
+    Ioctl {
+        /// Its name.
+        ioctl: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A memory slot was refused.
+    #[error(
+        "KVM_SET_USER_MEMORY_REGION of slot {slot}, {size:#x} bytes at {gpa:#x} from {host_address:#x}, flags {flags:?}: {source}"
+    )]
+    SetMemoryRegion {
+        /// Its number, with that of the address space in bits 16 and up.
+        slot: u32,
+        /// Where the guest was to see it.
+        gpa: u64,
+        /// Its bytes; 0: it was to be deleted.
+        size: u64,
+        /// Where its memory is in this process.
+        host_address: usize,
+        /// Its flags.
+        flags: SlotFlags,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A change needs more slots than there can be.
+    #[error("{needed} memory slots are needed, and KVM has {most}")]
+    NoFreeSlots {
+        /// How many.
+        needed: usize,
+        /// How many there can be.
+        most: usize,
+    },
+}
+
+impl From<KvmError> for AccelError {
+    fn from(error: KvmError) -> AccelError {
+        AccelError::Host {
+            what: "KVM",
+            source: io::Error::other(error),
+        }
+    }
+}
+
+impl KvmError {
+    /// The failure of `ioctl`.
+    pub(crate) fn of(ioctl: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> KvmError {
+        move |error| KvmError::Ioctl {
+            ioctl,
+            source: io::Error::from_raw_os_error(error.errno()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The virtual machine, as the kernel has it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Mutex;
+
+use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VmFd};
+
+use crate::counters::Counters;
+use crate::gate::Gate;
+use crate::slots::SlotTable;
+use crate::{Capabilities, KvmConfig, KvmError, Slot, sys};
+
+/// Everything that listeners and vCPUs share.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    pub(crate) kvm: Kvm,
+    pub(crate) fd: VmFd,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) config: KvmConfig,
+    pub(crate) gate: Gate,
+    pub(crate) counters: Counters,
+    /// By number of the address space: memory, and memory in system management mode.
+    pub(crate) slots: [Mutex<SlotTable>; 2],
+}
+
+/// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
+/// firmware that no machine of this project uses, and that QEMU uses for it.
+const IDENTITY_MAP: u64 = 0xfeff_c000;
+
+impl Vm {
+    /// Opens KVM and makes a virtual machine without memory and vCPUs, in QEMU's order.
+    pub(crate) fn new(config: KvmConfig) -> Result<Vm, KvmError> {
+        let kvm = open(&config)?;
+        let version = kvm.get_api_version();
+        if u32::try_from(version) != Ok(KVM_API_VERSION) {
+            return Err(KvmError::ApiVersion { version });
+        }
+        let fd = kvm.create_vm().map_err(KvmError::of("KVM_CREATE_VM"))?;
+        let capabilities = Capabilities::of(&fd);
+        let lacks = |capability, what| Err(KvmError::Lacks { capability, what });
+        if !capabilities.immediate_exit {
+            return lacks("KVM_CAP_IMMEDIATE_EXIT", "every vCPU");
+        }
+        fd.set_identity_map_address(IDENTITY_MAP)
+            .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
+        fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
+            .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+        let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
+        let vm = Vm {
+            kvm,
+            fd,
+            capabilities,
+            config,
+            gate: Gate::default(),
+            counters: Counters::default(),
+            slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
+        };
+        sys::install_kick_handler()?;
+        Ok(vm)
+    }
+
+    /// Makes a slot, or changes the flags of one.
+    pub(crate) fn set_slot(&self, slot: &Slot) -> Result<(), KvmError> {
+        self.set_memory_region(slot, slot.size)
+    }
+
+    /// Deletes a slot.
+    pub(crate) fn delete_slot(&self, slot: &Slot) -> Result<(), KvmError> {
+        self.set_memory_region(slot, 0)
+    }
+
+    #[expect(unsafe_code, reason = "the kernel is given a piece of this process's memory")]
+    fn set_memory_region(&self, slot: &Slot, size: u64) -> Result<(), KvmError> {
+        let region = kvm_userspace_memory_region {
+            slot: slot.id,
+            flags: slot.flags.bits(),
+            guest_phys_addr: slot.gpa,
+            memory_size: size,
+            userspace_addr: slot.host_address as u64,
+        };
+        // SAFETY: the memory is a block's, which the slot keeps mapped until the kernel has let go of it; that others
+        // change it is what a block is for. The kernel refuses slots that overlap.
+        let set = unsafe { self.fd.set_user_memory_region(region) };
+        set.map_err(|error| KvmError::SetMemoryRegion {
+            slot: slot.id,
+            gpa: slot.gpa,
+            size,
+            host_address: slot.host_address,
+            flags: slot.flags,
+            source: io::Error::from_raw_os_error(error.errno()),
+        })
+    }
+}
+
+fn open(config: &KvmConfig) -> Result<Kvm, KvmError> {
+    let failed = |source| KvmError::Open {
+        path: config.device.clone(),
+        source,
+    };
+    let path = CString::new(config.device.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
+    Kvm::new_with_path(path).map_err(|error| failed(io::Error::from_raw_os_error(error.errno())))
+}

@@ -1,0 +1,142 @@
+//! Small machines, and guests of a few bytes.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it; a test may fail"
+)]
+
+use std::sync::Arc;
+
+use flatview::{AddressSpace, MemTxAttrs, Memory, RamBlock, Region, Size, UnassignedIo};
+use flatview_accel::{Clock, Control, NoInterrupts, Segment, VcpuConfig, VcpuState};
+use flatview_kvm::{KvmAccelerator, KvmConfig};
+
+/// KVM as `config` says; `None`, after a loud word, where there is none.
+pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
+    flatview_testkit::kvm().then(|| KvmAccelerator::new(config).unwrap())
+}
+
+/// Memory and ports with nothing in them.
+pub(crate) struct Board {
+    pub(crate) memory: Memory,
+    pub(crate) system: Region,
+    pub(crate) io: Region,
+    pub(crate) space: AddressSpace,
+    pub(crate) ports: AddressSpace,
+}
+
+impl Board {
+    pub(crate) fn new() -> Board {
+        let memory = Memory::new();
+        let system = memory.region("system").container(Size::MAX);
+        let io = memory.region("io").io(0x1_0000, Arc::new(UnassignedIo));
+        Board {
+            space: memory.create_address_space("memory", &system).unwrap(),
+            ports: memory.create_address_space("I/O", &io).unwrap(),
+            memory,
+            system,
+            io,
+        }
+    }
+
+    /// A region with `size` bytes of memory, mapped nowhere.
+    pub(crate) fn ram(&self, name: &str, size: u64) -> Region {
+        self.memory.region(name).ram(RamBlock::anonymous(size).unwrap())
+    }
+
+    /// As [`ram`](Self::ram), mapped at `address` at priority `priority`.
+    pub(crate) fn map_ram(&self, name: &str, address: u64, size: u64, priority: i32) -> Region {
+        let ram = self.ram(name, size);
+        self.map(&ram, address, priority);
+        ram
+    }
+
+    pub(crate) fn map(&self, region: &Region, address: u64, priority: i32) {
+        self.memory
+            .update(|tx| tx.add_subregion_overlap(&self.system, address, region, priority))
+            .unwrap();
+    }
+
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
+        self.space.write(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
+    }
+
+    /// What a vCPU without interrupt controllers is connected to.
+    pub(crate) fn vcpu(&self, index: u32) -> VcpuConfig {
+        VcpuConfig {
+            index,
+            machine: self.memory.clone(),
+            memory: self.space.clone(),
+            io: self.ports.clone(),
+            smm: None,
+            interrupts: Arc::new(NoInterrupts),
+            control: Arc::new(Control::new(Clock::host())),
+        }
+    }
+
+    /// Tables at `tables` that map the first `gib` GiB as they are, for user mode too, with pages of 2 MiB. They take
+    /// 4 KiB for each GiB, and 8 KiB.
+    pub(crate) fn identity_tables(&self, tables: u64, gib: u64) {
+        const USER: u64 = 7;
+        let mut words = vec![0_u64; 1024 + 512 * gib as usize];
+        words[0] = (tables + 0x1000) | USER;
+        for index in 0..gib {
+            words[512 + index as usize] = (tables + 0x2000 + index * 0x1000) | USER;
+        }
+        for index in 0..gib * 512 {
+            words[1024 + index as usize] = index << 21 | 1 << 7 | USER;
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.write(tables, &bytes);
+    }
+}
+
+/// Real mode, flat: all segments begin at 0.
+pub(crate) fn real_mode(state: &mut VcpuState, ip: u16) {
+    let segments = &mut state.sregs;
+    for segment in [
+        &mut segments.cs,
+        &mut segments.ds,
+        &mut segments.es,
+        &mut segments.fs,
+        &mut segments.gs,
+        &mut segments.ss,
+    ] {
+        (segment.base, segment.selector) = (0, 0);
+    }
+    state.regs.rip = ip.into();
+    state.regs.rflags = 2;
+}
+
+/// 64-bit mode at privilege level 3 with [identity tables](Board::identity_tables): native code, also on a KVM that
+/// emulates a guest's kernel.
+pub(crate) fn user_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) {
+    let data = Segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector: 0x2b,
+        type_: 3,
+        present: true,
+        dpl: 3,
+        db: true,
+        s: true,
+        g: true,
+        ..Segment::default()
+    };
+    let sregs = &mut state.sregs;
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.cs = Segment {
+        selector: 0x33,
+        type_: 11,
+        db: false,
+        l: true,
+        ..data
+    };
+    sregs.cr3 = tables;
+    sregs.cr4 |= 1 << 5 | 1 << 9;
+    sregs.efer |= 1 << 8 | 1 << 10;
+    sregs.cr0 = 0x8005_0033;
+    state.regs.rip = rip;
+    state.regs.rsp = rsp;
+    state.regs.rflags = 2;
+}
