@@ -49,8 +49,8 @@ use thiserror::Error;
 pub use clock::Clock;
 pub use control::{Control, Signals};
 pub use state::{
-    DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, InstructionBytes, Msrs, Regs, Segment, Sregs,
-    VcpuState,
+    CpuidLeaf, DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, InstructionBytes, Msrs, Regs,
+    Segment, Sregs, VcpuState,
 };
 
 /// Executes a machine's instructions, one way or another.

@@ -240,6 +240,19 @@ pub enum InjectionKind {
     Exception,
 }
 
+/// What `CPUID` answers for a leaf (`kvm_cpuid_entry2`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct CpuidLeaf {
+    pub leaf: u32,
+    /// `None`: whatever ECX is.
+    pub subleaf: Option<u32>,
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
 /// The bytes of an instruction, as many as are known.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct InstructionBytes {
