@@ -126,7 +126,10 @@ fn listeners_hear_the_bytes_that_the_guest_writes() {
     let scene = Listening::new();
     let Listening { board, .. } = &scene;
     let big = Registers::new(AccessRules::any(Endianness::Big));
-    let device = board.memory.region("device").io(0x100, big as Arc<dyn MemoryRegionOps>);
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, big as Arc<dyn MemoryRegionOps>);
     board.map(&board.system, 0x4000, &device);
     scene.log.take();
     let one = notifier();
@@ -138,7 +141,12 @@ fn listeners_hear_the_bytes_that_the_guest_writes() {
     });
     hears(
         &scene,
-        &["add 4000/2=3412", "add 4008/8=807060504030201", "add 4010/1=1", "add 4020/0=1234"],
+        &[
+            "add 4000/2=3412",
+            "add 4008/8=807060504030201",
+            "add 4010/1=1",
+            "add 4020/0=1234",
+        ],
     );
     // Two that mean the same are heard of once.
     board.update(|tx| tx.add_eventfd(&device, 0x10, 1, Some(0x201), &one));

@@ -19,8 +19,8 @@ use bitflags::bitflags;
 
 pub(crate) use answer::{Answer, Intent, Look, answer};
 pub use cache::MemoryRegionCache;
-pub use guard::Engagement;
 pub(crate) use dispatch::Device;
+pub use guard::Engagement;
 pub(crate) use guard::Engaging;
 pub(crate) use guard::is_engaged;
 pub(crate) use map::Bounce;
