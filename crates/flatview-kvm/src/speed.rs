@@ -51,7 +51,10 @@ pub fn measure_speed(config: &KvmConfig) -> Result<f64, KvmError> {
 
 /// A slot with the loop in it.
 fn code() -> Result<Slot, KvmError> {
-    let failed = |source| KvmError::Ioctl { ioctl: "mmap", source };
+    let failed = |source| KvmError::Ioctl {
+        ioctl: "mmap",
+        source,
+    };
     let block = RamBlock::anonymous(PAGE).map_err(|error| failed(std::io::Error::other(error)))?;
     let window = block.window(CODE.into(), LOOP.len() as u64);
     let written = window.is_some_and(|window| window.write(0, &LOOP).is_ok());
