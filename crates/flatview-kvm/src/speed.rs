@@ -18,14 +18,14 @@ const CODE: u16 = 0x100;
 const PAGE: u64 = 0x1000;
 /// `dec cx; jnz`, again and again, and `hlt`.
 const LOOP: [u8; 4] = [0x49, 0x75, 0xfd, 0xf4];
-/// The first attempt: a millisecond and a half where each instruction is interpreted.
-const FEW: u16 = 1000;
+/// The first attempt: a third of a millisecond where each instruction is interpreted.
+const FEW: u16 = 250;
 /// The second, where the first was over too soon to tell: a tenth of a millisecond on a processor.
 const MANY: u16 = u16::MAX;
 /// What an exit may cost, in seconds: less does not tell anything.
 const EXIT: f64 = 100e-6;
 
-/// How many instructions this KVM executes in a second, in a loop in real mode. Takes a few milliseconds: a virtual
+/// How many instructions this KVM executes in a second, in a loop in real mode. Takes two milliseconds: a virtual
 /// machine is made for it.
 ///
 /// # Errors
