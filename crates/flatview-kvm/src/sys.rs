@@ -2,9 +2,17 @@
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::cell::Cell;
-use std::ptr::null_mut;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 
+use kvm_bindings::{KVMIO, kvm_ioeventfd, kvm_irqfd};
+use kvm_ioctls::{VcpuFd, VmFd};
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
 use vmm_sys_util::signal::register_signal_handler;
 
 use crate::KvmError;
@@ -63,4 +71,79 @@ pub(crate) unsafe fn remember_vcpu(immediate_exit: *mut u8) {
 /// This thread runs no vCPU.
 pub(crate) fn forget_vcpu() {
     IMMEDIATE_EXIT.set(null_mut());
+}
+
+ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
+ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
+
+/// `KVM_IOEVENTFD`: unlike that of `kvm-ioctls`, of any length without a value, for any descriptor.
+pub(crate) fn ioeventfd(vm: &VmFd, ioeventfd: &kvm_ioeventfd) -> io::Result<()> {
+    // SAFETY: the kernel reads one structure of this type, which has no pointers, and checks its descriptor.
+    answer(unsafe { ioctl_with_ref(vm, KVM_IOEVENTFD(), ioeventfd) })
+}
+
+/// `KVM_IRQFD`, for any descriptor.
+pub(crate) fn irqfd(vm: &VmFd, irqfd: &kvm_irqfd) -> io::Result<()> {
+    // SAFETY: the kernel reads one structure of this type, which has no pointers, and checks its descriptors.
+    answer(unsafe { ioctl_with_ref(vm, KVM_IRQFD(), irqfd) })
+}
+
+fn answer(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Bytes of a page of KVM's interface.
+const PAGE: usize = 4096;
+
+/// A page that is shared with the kernel, as words.
+#[derive(Debug)]
+pub(crate) struct SharedPage(NonNull<[AtomicU32; PAGE / 4]>);
+
+// SAFETY: the mapping belongs to no thread, and all that is in it is atomic.
+unsafe impl Send for SharedPage {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    /// Maps page `page` of a vCPU.
+    pub(crate) fn map(vcpu: &VcpuFd, page: u32) -> io::Result<SharedPage> {
+        let offset = libc::off_t::from(page) * PAGE as libc::off_t;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, changes no memory that is in use.
+        let start = unsafe {
+            libc::mmap(
+                null_mut(),
+                PAGE,
+                access,
+                libc::MAP_SHARED,
+                vcpu.as_raw_fd(),
+                offset,
+            )
+        };
+        match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(SharedPage(start.cast())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for SharedPage {
+    type Target = [AtomicU32; PAGE / 4];
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: the page stays mapped, readable and writable, for as long as this lives; a page is aligned for words,
+        // any bytes are words, and the kernel changes them as another thread would. The page is the virtual machine's:
+        // the mapping keeps it, also when the vCPU's descriptor is closed.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: it is this value's own mapping, and nobody borrows from it any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
+    }
 }
