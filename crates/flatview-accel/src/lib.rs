@@ -14,6 +14,7 @@
 //! - An [`IrqChip`] is the interrupt controllers that an accelerator has itself, if it has any.
 //! - [`InterruptSource`] is whom the vCPU asks for the vector of an interrupt: the machine's interrupt controllers.
 //! - The [`Clock`] is the guest's time: the host's, or as many nanoseconds as instructions were executed.
+//! - An [`AssistedAccelerator`] is two: what the first cannot execute, the second does.
 //! - [`VcpuState`] is the registers, named and laid out as KVM's `kvm_regs` and `kvm_sregs`.
 //!
 //! # A machine's loop
@@ -37,9 +38,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod assist;
+mod assist_statistics;
 mod clock;
 mod control;
 mod irqchip;
+mod power_on;
 mod state;
 
 use std::fmt::Debug;
@@ -48,6 +52,8 @@ use std::sync::Arc;
 use flatview::{AddressSpace, FlatRange, Memory};
 use thiserror::Error;
 
+pub use assist::{AssistConfig, Assisted, AssistedAccelerator};
+pub use assist_statistics::{AssistStatistics, AssistedInstruction};
 pub use clock::Clock;
 pub use control::{Control, Signals};
 pub use irqchip::{EoiListener, IrqChip, MsiMessage};

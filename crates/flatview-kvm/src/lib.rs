@@ -14,6 +14,7 @@ mod memory;
 #[cfg(test)]
 mod probe;
 mod slots;
+mod speed;
 mod sys;
 mod vcpu;
 mod vm;
@@ -26,4 +27,5 @@ pub use error::KvmError;
 pub use io::Bus;
 pub use irq::{IrqFd, KvmIrqChip, Route, Routes};
 pub use slots::{Slot, SlotFlags};
+pub use speed::measure_speed;
 pub use vcpu::KvmVcpu;
