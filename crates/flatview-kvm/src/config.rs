@@ -10,7 +10,7 @@ pub enum IrqChip {
     Off,
     /// The local APICs; the machine has the I/O APIC, the 8259As and the PIT (`split`).
     Split,
-    /// All of them, and the PIT.
+    /// All of them.
     Kernel,
 }
 
@@ -22,6 +22,8 @@ pub struct KvmConfig {
     pub device: PathBuf,
     /// Which interrupt controllers the kernel has.
     pub irqchip: IrqChip,
+    /// With [`IrqChip::Kernel`]: the kernel has the PIT as well (`KVM_CREATE_PIT2`).
+    pub pit: bool,
     /// Dirty pages are told of in rings of so many entries, one for each vCPU: a power of two (rule P21). `None`: in
     /// bitmaps.
     pub dirty_ring: Option<u32>,
@@ -39,6 +41,7 @@ impl Default for KvmConfig {
         KvmConfig {
             device: "/dev/kvm".into(),
             irqchip: IrqChip::Off,
+            pit: true,
             dirty_ring: None,
             manual_protect: true,
             max_slots: None,

@@ -46,7 +46,7 @@ pub(crate) fn install_kick_handler() -> Result<(), KvmError> {
         .get_or_init(|| register_signal_handler(kick_signal(), kicked).map_err(|error| error.errno()));
     installed.map_err(|number| KvmError::Ioctl {
         ioctl: "sigaction",
-        source: std::io::Error::from_raw_os_error(number),
+        source: io::Error::from_raw_os_error(number),
     })
 }
 

@@ -52,7 +52,7 @@ impl Vm {
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
-        let irq = Irq::new(&fd, &capabilities, config.irqchip)?;
+        let irq = Irq::new(&fd, &capabilities, &config)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
