@@ -14,7 +14,7 @@ use crate::{Capabilities, KvmConfig, KvmError, KvmIrqChip, KvmVcpu, Slot, Statis
 /// A virtual machine of KVM: its memory follows address spaces, and it makes vCPUs.
 #[derive(Debug)]
 pub struct KvmAccelerator {
-    vm: Arc<Vm>,
+    pub(crate) vm: Arc<Vm>,
     attached: Mutex<Option<Arc<Attachment>>>,
 }
 
@@ -72,7 +72,7 @@ impl KvmAccelerator {
     }
 
     /// Lets memory follow the spaces of `config`. The first vCPU does it; others have the same spaces.
-    fn attach(&self, config: &VcpuConfig) -> Result<Arc<Attachment>, AccelError> {
+    pub(crate) fn attach(&self, config: &VcpuConfig) -> Result<Arc<Attachment>, AccelError> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(attached) = &*attached {
             return Ok(Arc::clone(attached));

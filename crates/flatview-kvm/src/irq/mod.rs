@@ -108,6 +108,17 @@ impl Vm {
             listener.eoi(vector);
         }
     }
+
+    fn irqfd(&self, gsi: u32, trigger: &EventNotifier, flags: u32, resamplefd: u32) -> io::Result<()> {
+        let request = kvm_irqfd {
+            fd: descriptor(trigger),
+            gsi,
+            flags,
+            resamplefd,
+            ..kvm_irqfd::default()
+        };
+        sys::irqfd(&self.fd, &request)
+    }
 }
 
 /// The kernel's interrupt controllers. A handle: clones are the same, and keep the virtual machine.
@@ -231,23 +242,18 @@ impl KvmIrqChip {
                 what: "an interrupt by eventfd",
             });
         }
-        let irqfd = IrqFd {
-            vm: Arc::clone(&self.vm),
-            gsi,
-            trigger: trigger.clone(),
-        };
         let (flags, resamplefd) = match resample {
             Some(resample) => (KVM_IRQFD_FLAG_RESAMPLE, descriptor(resample)),
             None => (0, 0),
         };
-        match irqfd.request(flags, resamplefd) {
-            Ok(()) => Ok(irqfd),
-            Err(source) => {
-                // There is nothing to unregister.
-                std::mem::forget(irqfd);
-                Err(KvmError::IrqFd { gsi, source })
-            }
-        }
+        self.vm
+            .irqfd(gsi, trigger, flags, resamplefd)
+            .map_err(|source| KvmError::IrqFd { gsi, source })?;
+        Ok(IrqFd {
+            vm: Arc::clone(&self.vm),
+            gsi,
+            trigger: trigger.clone(),
+        })
     }
 }
 
@@ -304,22 +310,11 @@ impl IrqFd {
     pub fn gsi(&self) -> u32 {
         self.gsi
     }
-
-    fn request(&self, flags: u32, resamplefd: u32) -> io::Result<()> {
-        let request = kvm_irqfd {
-            fd: descriptor(&self.trigger),
-            gsi: self.gsi,
-            flags,
-            resamplefd,
-            ..kvm_irqfd::default()
-        };
-        sys::irqfd(&self.vm.fd, &request)
-    }
 }
 
 impl Drop for IrqFd {
     fn drop(&mut self) {
-        if let Err(error) = self.request(KVM_IRQFD_FLAG_DEASSIGN, 0) {
+        if let Err(error) = self.vm.irqfd(self.gsi, &self.trigger, KVM_IRQFD_FLAG_DEASSIGN, 0) {
             debug!(gsi = self.gsi, %error, "an irqfd stays");
         }
     }
@@ -329,3 +324,7 @@ impl Drop for IrqFd {
 fn descriptor(notifier: &EventNotifier) -> u32 {
     notifier.as_fd().as_raw_fd().cast_unsigned()
 }
+
+#[cfg(test)]
+#[path = "irq_test.rs"]
+mod test;
