@@ -32,7 +32,7 @@ pub struct KvmConfig {
     pub manual_protect: bool,
     /// The most memory slots that are used. `None`: as many as the kernel has.
     pub max_slots: Option<u32>,
-    /// The most bytes of a memory slot: a power of two (rule W8). `None`: any number.
+    /// The most bytes of a memory slot: a power of two from 4 KiB to 4 TiB (rule W8). `None`: 4 TiB.
     pub max_slot_size: Option<u64>,
 }
 
