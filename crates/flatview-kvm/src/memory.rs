@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flatview::MemoryListener;
-use flatview::listener::priority;
+use flatview::listener::{ListenerResult, MemoryListener, MemoryRegionSection, priority};
 
+use crate::Slot;
 use crate::vm::Vm;
 
 /// Keeps the memory slots of one address space.
@@ -34,5 +34,43 @@ impl MemoryListener for KvmMemoryListener {
 
     fn priority(&self) -> u32 {
         priority::ACCEL
+    }
+
+    fn region_add(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        let region = section.region();
+        let Some(block) = region.ram_block() else {
+            return Ok(());
+        };
+        let size = section.size().to_u64().ok_or("all")?;
+        if (section.start() | size) & 0xfff != 0 {
+            return Ok(());
+        }
+        let mut slots = self.vm.slots[self.address_space].lock().unwrap();
+        let block_offset = section.offset_in_region();
+        let window = block.window(block_offset, size).ok_or("no window")?;
+        let slot = Slot {
+            id: slots.next_id().ok_or("no slot")?,
+            gpa: section.start(),
+            size,
+            host_address: window.as_ptr().addr(),
+            flags: if section.is_readonly() {
+                crate::SlotFlags::READONLY
+            } else {
+                crate::SlotFlags::empty()
+            },
+            block: block.clone(),
+            block_offset,
+        };
+        self.vm.set_slot(&slot)?;
+        slots.insert(slot);
+        Ok(())
+    }
+
+    fn region_del(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        let mut slots = self.vm.slots[self.address_space].lock().unwrap();
+        if let Some(slot) = slots.remove(section.start()) {
+            self.vm.delete_slot(&slot)?;
+        }
+        Ok(())
     }
 }

@@ -62,6 +62,14 @@ impl Vm {
         Ok(vm)
     }
 
+    /// Whether the coalesced ring has writes that devices have not seen yet. Cheap.
+    pub(crate) fn has_coalesced_writes(&self) -> bool {
+        false
+    }
+
+    /// With [`IrqChip::Split`](crate::IrqChip::Split): the guest is done with a level-triggered interrupt.
+    pub(crate) fn ioapic_eoi(&self, _vector: u8) {}
+
     /// Makes a slot, or changes the flags of one.
     pub(crate) fn set_slot(&self, slot: &Slot) -> Result<(), KvmError> {
         self.set_memory_region(slot, slot.size)
