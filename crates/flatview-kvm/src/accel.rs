@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flatview::{AddressSpace, FlatRange, Registration, Size};
-use flatview_accel::{AccelError, Accelerator, Vcpu, VcpuConfig};
+use flatview_accel::{AccelError, Accelerator, IrqChip, Vcpu, VcpuConfig};
 
+use crate::coalesced::Drained;
+use crate::io::KvmIoListener;
 use crate::memory::KvmMemoryListener;
 use crate::vm::Vm;
-use crate::{Capabilities, KvmConfig, KvmError, KvmVcpu, Slot, Statistics};
+use crate::{Capabilities, KvmConfig, KvmError, KvmIrqChip, KvmVcpu, Slot, Statistics};
 
 /// A virtual machine of KVM: its memory follows address spaces, and it makes vCPUs.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Attachment {
     spaces: Vec<AddressSpace>,
     #[expect(dead_code, reason = "dropping it unregisters the listeners")]
     registrations: Vec<Registration>,
+    #[expect(dead_code, reason = "dropping it takes the ring of coalesced writes away")]
+    drained: Drained,
 }
 
 impl KvmAccelerator {
@@ -62,6 +66,11 @@ impl KvmAccelerator {
             .unwrap_or_default()
     }
 
+    /// The kernel's interrupt controllers; `None` with [`IrqChip::Off`](crate::IrqChip::Off).
+    pub fn kvm_irqchip(&self) -> Option<KvmIrqChip> {
+        KvmIrqChip::of(&self.vm)
+    }
+
     /// Lets memory follow the spaces of `config`. The first vCPU does it; others have the same spaces.
     fn attach(&self, config: &VcpuConfig) -> Result<Arc<Attachment>, AccelError> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,9 +85,11 @@ impl KvmAccelerator {
         for (index, space) in spaces.iter().enumerate() {
             registrations.push(space.register(Arc::new(KvmMemoryListener::new(&self.vm, index)))?);
         }
+        registrations.push(config.io.register(Arc::new(KvmIoListener::new(&self.vm)))?);
         let new = Arc::new(Attachment {
             spaces,
             registrations,
+            drained: Drained::new(&self.vm, &config.machine, &config.memory, &config.io),
         });
         *attached = Some(Arc::clone(&new));
         Ok(new)
@@ -106,6 +117,11 @@ impl Accelerator for KvmAccelerator {
 
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {
         Ok(Box::new(self.create_kvm_vcpu(config)?))
+    }
+
+    fn irqchip(&self) -> Option<Arc<dyn IrqChip>> {
+        self.kvm_irqchip()
+            .map(|irqchip| Arc::new(irqchip) as Arc<dyn IrqChip>)
     }
 
     /// Rule W14.

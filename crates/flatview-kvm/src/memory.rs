@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use flatview::listener::{ListenerResult, MemoryListener, MemoryRegionSection, priority};
+use flatview::listener::priority;
+use flatview::{AddressRange, AddressSpace, IoEventFd, ListenerResult, MemoryListener, MemoryRegionSection};
 
 use crate::Slot;
+use crate::io::Bus;
 use crate::vm::Vm;
 
 /// Keeps the memory slots of one address space.
@@ -72,5 +74,35 @@ impl MemoryListener for KvmMemoryListener {
             self.vm.delete_slot(&slot)?;
         }
         Ok(())
+    }
+
+    // The kernel has one bus for memory, and no other for system management mode.
+
+    fn eventfd_add(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.add_ioeventfd(Bus::Memory, eventfd)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn eventfd_del(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.remove_ioeventfd(Bus::Memory, eventfd)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn coalesced_io_add(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
+        if self.address_space == 0 {
+            self.vm.add_coalesced_zone(Bus::Memory, addresses);
+        }
+        Ok(())
+    }
+
+    fn coalesced_io_del(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.remove_coalesced_zone(Bus::Memory, addresses)?),
+            _ => Ok(()),
+        }
     }
 }

@@ -4,12 +4,16 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::zeroed;
-use std::ptr::null_mut;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 
-use kvm_bindings::{KVMIO, kvm_interrupt};
-use kvm_ioctls::VcpuFd;
-use vmm_sys_util::ioctl::{_IOC_WRITE, ioctl_expr, ioctl_with_ref};
+use kvm_bindings::{KVMIO, kvm_interrupt, kvm_ioeventfd, kvm_irqfd, kvm_xsave};
+use kvm_ioctls::{VcpuFd, VmFd};
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
 use vmm_sys_util::signal::register_signal_handler;
 
 use crate::KvmError;
@@ -97,7 +101,7 @@ unsafe impl Send for ThreadTimer {}
 
 impl ThreadTimer {
     /// A timer for `thread` of this process, which does not run.
-    pub(crate) fn new(thread: i32) -> Result<ThreadTimer, KvmError> {
+    pub(crate) fn new(thread: i32) -> io::Result<ThreadTimer> {
         // SAFETY: all zeros are a `sigevent`.
         let mut event: libc::sigevent = unsafe { zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -106,7 +110,7 @@ impl ThreadTimer {
         let mut id = null_mut();
         // SAFETY: both pointers are of locals.
         let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
-        succeeded("timer_create", made)?;
+        answer(made)?;
         Ok(ThreadTimer { id, thread })
     }
 
@@ -116,7 +120,7 @@ impl ThreadTimer {
     }
 
     /// Sends in `nanoseconds` from now, and not when it was to send before.
-    pub(crate) fn set(&self, nanoseconds: u64) -> Result<(), KvmError> {
+    pub(crate) fn set(&self, nanoseconds: u64) -> io::Result<()> {
         // 0 would stop the timer.
         let nanoseconds = nanoseconds.max(1);
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -132,7 +136,7 @@ impl ThreadTimer {
         };
         // SAFETY: the timer is this one's; the pointer is of a local.
         let set = unsafe { libc::timer_settime(self.id, 0, &raw const at, null_mut()) };
-        succeeded("timer_settime", set)
+        answer(set)
     }
 }
 
@@ -144,19 +148,91 @@ impl Drop for ThreadTimer {
 }
 
 /// `KVM_INTERRUPT`: injects an interrupt of a controller that is not in the kernel.
-pub(crate) fn interrupt(vcpu: &VcpuFd, vector: u8) -> Result<(), KvmError> {
-    const KVM_INTERRUPT: libc::c_ulong =
-        ioctl_expr(_IOC_WRITE, KVMIO, 0x86, size_of::<kvm_interrupt>() as u32);
+pub(crate) fn interrupt(vcpu: &VcpuFd, vector: u8) -> io::Result<()> {
     let interrupt = kvm_interrupt { irq: vector.into() };
-    // SAFETY: the file is a vCPU's, and the kernel reads a structure of this type.
-    let result = unsafe { ioctl_with_ref(vcpu, KVM_INTERRUPT, &interrupt) };
-    succeeded("KVM_INTERRUPT", result)
+    // SAFETY: the kernel reads one structure of this type, which has no pointers.
+    answer(unsafe { ioctl_with_ref(vcpu, KVM_INTERRUPT(), &interrupt) })
 }
 
-fn succeeded(ioctl: &'static str, result: libc::c_int) -> Result<(), KvmError> {
-    if result < 0 {
-        let source = io::Error::last_os_error();
-        return Err(KvmError::Ioctl { ioctl, source });
+/// `KVM_SET_XSAVE`.
+pub(crate) fn set_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave) -> Result<(), KvmError> {
+    // SAFETY: the kernel reads more than this structure only in a process that has asked for features whose state is
+    // larger (`ARCH_REQ_XCOMP_GUEST_PERM`), which flatview does not.
+    unsafe { vcpu.set_xsave(xsave) }.map_err(KvmError::of("KVM_SET_XSAVE"))
+}
+
+ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
+ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
+ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
+
+/// `KVM_IOEVENTFD`: unlike that of `kvm-ioctls`, of any length without a value, for any descriptor.
+pub(crate) fn ioeventfd(vm: &VmFd, ioeventfd: &kvm_ioeventfd) -> io::Result<()> {
+    // SAFETY: the kernel reads one structure of this type, which has no pointers, and checks its descriptor.
+    answer(unsafe { ioctl_with_ref(vm, KVM_IOEVENTFD(), ioeventfd) })
+}
+
+/// `KVM_IRQFD`, for any descriptor.
+pub(crate) fn irqfd(vm: &VmFd, irqfd: &kvm_irqfd) -> io::Result<()> {
+    // SAFETY: the kernel reads one structure of this type, which has no pointers, and checks its descriptors.
+    answer(unsafe { ioctl_with_ref(vm, KVM_IRQFD(), irqfd) })
+}
+
+fn answer(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    Ok(())
+}
+
+/// Bytes of a page of KVM's interface.
+const PAGE: usize = 4096;
+
+/// A page that is shared with the kernel, as words.
+#[derive(Debug)]
+pub(crate) struct SharedPage(NonNull<[AtomicU32; PAGE / 4]>);
+
+// SAFETY: the mapping belongs to no thread, and all that is in it is atomic.
+unsafe impl Send for SharedPage {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    /// Maps page `page` of a vCPU.
+    pub(crate) fn map(vcpu: &VcpuFd, page: u32) -> io::Result<SharedPage> {
+        let offset = libc::off_t::from(page) * PAGE as libc::off_t;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, changes no memory that is in use.
+        let start = unsafe {
+            libc::mmap(
+                null_mut(),
+                PAGE,
+                access,
+                libc::MAP_SHARED,
+                vcpu.as_raw_fd(),
+                offset,
+            )
+        };
+        match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(SharedPage(start.cast())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for SharedPage {
+    type Target = [AtomicU32; PAGE / 4];
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: the page stays mapped, readable and writable, for as long as this lives; a page is aligned for words,
+        // any bytes are words, and the kernel changes them as another thread would. The page is the virtual machine's:
+        // the mapping keeps it, also when the vCPU's descriptor is closed.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: it is this value's own mapping, and nobody borrows from it any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
+    }
 }

@@ -8,8 +8,10 @@ use std::sync::Mutex;
 use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VmFd};
 
+use crate::coalesced::Coalesced;
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::irq::Irq;
 use crate::slots::SlotTable;
 use crate::{Capabilities, KvmConfig, KvmError, Slot, sys};
 
@@ -24,6 +26,8 @@ pub(crate) struct Vm {
     pub(crate) counters: Counters,
     /// By number of the address space: memory, and memory in system management mode.
     pub(crate) slots: [Mutex<SlotTable>; 2],
+    pub(crate) coalesced: Coalesced,
+    pub(crate) irq: Irq,
 }
 
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
@@ -48,6 +52,7 @@ impl Vm {
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+        let irq = Irq::new(&fd, &capabilities, config.irqchip)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -57,18 +62,12 @@ impl Vm {
             gate: Gate::default(),
             counters: Counters::default(),
             slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
+            coalesced: Coalesced::default(),
+            irq,
         };
         sys::install_kick_handler()?;
         Ok(vm)
     }
-
-    /// Whether the coalesced ring has writes that devices have not seen yet. Cheap.
-    pub(crate) fn has_coalesced_writes(&self) -> bool {
-        false
-    }
-
-    /// With [`IrqChip::Split`](crate::IrqChip::Split): the guest is done with a level-triggered interrupt.
-    pub(crate) fn ioapic_eoi(&self, _vector: u8) {}
 
     /// Makes a slot, or changes the flags of one.
     pub(crate) fn set_slot(&self, slot: &Slot) -> Result<(), KvmError> {

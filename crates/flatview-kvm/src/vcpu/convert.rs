@@ -1,5 +1,7 @@
 //! Registers, between the kernel's structures and [`VcpuState`]'s.
 
+use std::array::from_fn;
+
 use flatview_accel::{
     DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, Regs, Segment, Sregs, VcpuState,
 };
@@ -9,6 +11,15 @@ use kvm_bindings as kvm;
 const SHADOW_MOV_SS: u8 = 1;
 const SHADOW_STI: u8 = 2;
 const RFLAGS_IF: u64 = 1 << 9;
+
+/// The area of `XSAVE`, and where in it things are, in words (Intel SDM vol. 1, table 10-2 and 13.4.2).
+type Area = [u32; 1024];
+const MXCSR: usize = 24 / 4;
+const ST0: usize = 32 / 4;
+const XMM0: usize = 160 / 4;
+const XSTATE_BV: usize = 512 / 4;
+/// Of the components in XSTATE_BV.
+const X87_AND_SSE: u32 = 3;
 
 pub(super) fn regs_to_kvm(regs: &Regs) -> kvm::kvm_regs {
     kvm::kvm_regs {
@@ -151,33 +162,73 @@ pub(super) fn sregs_from_kvm(sregs: &kvm::kvm_sregs) -> Sregs {
     }
 }
 
-pub(super) fn fpu_to_kvm(fpu: &Fpu) -> kvm::kvm_fpu {
-    kvm::kvm_fpu {
-        fpr: fpu.fpr,
-        fcw: fpu.fcw,
-        fsw: fpu.fsw,
-        ftwx: fpu.ftwx,
-        pad1: 0,
-        last_opcode: fpu.last_opcode,
-        last_ip: fpu.last_ip,
-        last_dp: fpu.last_dp,
-        xmm: fpu.xmm,
-        mxcsr: fpu.mxcsr,
-        pad2: 0,
+/// Puts the x87 and SSE registers into the area of `XSAVE` (Intel SDM vol. 1, 13.4). The other components stay as they
+/// are.
+///
+/// Not `kvm_fpu`, in which the kernel leaves MXCSR out.
+pub(super) fn fpu_to_kvm(fpu: &Fpu, xsave: &mut kvm::kvm_xsave) {
+    let words = &mut xsave.region;
+    words[0] = u32::from(fpu.fcw) | u32::from(fpu.fsw) << 16;
+    words[1] = u32::from(fpu.ftwx) | u32::from(fpu.last_opcode) << 16;
+    put_wide(words, 2, fpu.last_ip);
+    put_wide(words, 4, fpu.last_dp);
+    words[MXCSR] = fpu.mxcsr;
+    for (index, register) in (0..).zip(&fpu.fpr) {
+        put_register(words, ST0 + 4 * index, register);
+    }
+    for (index, register) in (0..).zip(&fpu.xmm) {
+        put_register(words, XMM0 + 4 * index, register);
+    }
+    words[XSTATE_BV] |= X87_AND_SSE;
+}
+
+/// The x87 and SSE registers of an area of `XSAVE`.
+pub(super) fn fpu_from_kvm(xsave: &kvm::kvm_xsave) -> Fpu {
+    let words = &xsave.region;
+    let [fcw, fsw] = halves(words[0]);
+    let [ftwx, last_opcode] = halves(words[1]);
+    Fpu {
+        fpr: from_fn(|index| register(words, ST0 + 4 * index)),
+        fcw,
+        fsw,
+        ftwx: ftwx.to_le_bytes()[0],
+        last_opcode,
+        last_ip: wide(words, 2),
+        last_dp: wide(words, 4),
+        xmm: from_fn(|index| register(words, XMM0 + 4 * index)),
+        mxcsr: words[MXCSR],
     }
 }
 
-pub(super) fn fpu_from_kvm(fpu: &kvm::kvm_fpu) -> Fpu {
-    Fpu {
-        fpr: fpu.fpr,
-        fcw: fpu.fcw,
-        fsw: fpu.fsw,
-        ftwx: fpu.ftwx,
-        last_opcode: fpu.last_opcode,
-        last_ip: fpu.last_ip,
-        last_dp: fpu.last_dp,
-        xmm: fpu.xmm,
-        mxcsr: fpu.mxcsr,
+/// The low one comes first.
+fn halves(word: u32) -> [u16; 2] {
+    let [a, b, c, d] = word.to_le_bytes();
+    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
+}
+
+fn wide(words: &Area, at: usize) -> u64 {
+    u64::from(words[at]) | u64::from(words[at + 1]) << 32
+}
+
+fn put_wide(words: &mut Area, at: usize, value: u64) {
+    put_bytes(&mut words[at..at + 2], &value.to_le_bytes());
+}
+
+fn register(words: &Area, at: usize) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (bytes, word) in bytes.chunks_exact_mut(4).zip(&words[at..at + 4]) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+fn put_register(words: &mut Area, at: usize, register: &[u8; 16]) {
+    put_bytes(&mut words[at..at + 4], register);
+}
+
+fn put_bytes(words: &mut [u32], bytes: &[u8]) {
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The timer that gets a vCPU out when its deadline has come.
 
+use std::io;
+
 use flatview_accel::Control;
 
-use crate::KvmError;
 use crate::sys::ThreadTimer;
 
 /// What is set to come at which deadline.
@@ -17,7 +18,7 @@ pub(super) struct DeadlineTimer {
 impl DeadlineTimer {
     /// Lets the deadline of `control`, which is to come yet, send the kick signal to `thread`. Asks the kernel only if
     /// it changed. A timer that is set to an earlier time, or a deadline that is gone, costs one exit too many.
-    pub(super) fn arm(&mut self, control: &Control, thread: i32) -> Result<(), KvmError> {
+    pub(super) fn arm(&mut self, control: &Control, thread: i32) -> io::Result<()> {
         let deadline = control.deadline();
         if deadline == u64::MAX {
             return Ok(());

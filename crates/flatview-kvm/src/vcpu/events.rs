@@ -3,6 +3,7 @@
 use flatview_accel::{AccelError, Exit, Signals};
 
 use super::KvmVcpu;
+use super::run::host;
 use crate::{KvmError, sys};
 
 impl KvmVcpu {
@@ -70,7 +71,7 @@ impl KvmVcpu {
                 self.ready_for_interrupt = false;
                 self.halted = false;
                 self.changed();
-                sys::interrupt(self.page.fd(), vector)?;
+                sys::interrupt(self.page.fd(), vector).map_err(host("KVM_INTERRUPT"))?;
             }
             // There may be another one.
             is_pending = self.config.control.signals().contains(Signals::INTR);

@@ -68,6 +68,8 @@ pub struct KvmVcpu {
     /// Without an APIC in the kernel: what the guest has been given.
     cr8: u8,
     apic_base: u64,
+    /// SMBASE, for a kernel that does not show it.
+    smbase: u32,
     config: VcpuConfig,
     vm: Arc<Vm>,
     #[expect(dead_code, reason = "keeps memory in the virtual machine")]
@@ -95,6 +97,7 @@ impl KvmVcpu {
             .fd
             .create_vcpu(config.index.into())
             .map_err(KvmError::of("KVM_CREATE_VCPU"))?;
+        vm.map_coalesced_ring(&fd)?;
         let cpuid = cpuid::table(vm, config.index)?;
         fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
         let power_on = PowerOn::new(&fd, cpuid::signature(&cpuid), vm.config.irqchip)?;
@@ -116,6 +119,7 @@ impl KvmVcpu {
             ready_for_interrupt: false,
             cr8: 0,
             apic_base: 0,
+            smbase: 0,
             config,
             vm: Arc::clone(vm),
             attachment,

@@ -1,19 +1,12 @@
 //! Power-on and INIT (Intel SDM vol. 3, table 10-1).
 
-use flatview_accel::{AccelError, DebugRegs, DescriptorTable, Msrs, Segment, Sregs, VcpuState};
+use flatview_accel::{AccelError, VcpuState};
 use kvm_bindings as kvm;
 use kvm_ioctls::VcpuFd;
 
 use super::KvmVcpu;
 use crate::{IrqChip, KvmError};
 
-const CR0_ET: u64 = 1 << 4;
-const CR0_NW: u64 = 1 << 29;
-const CR0_CD: u64 = 1 << 30;
-/// Intel SDM vol. 3, 13.12.4.
-const PAT: u64 = 0x0007_0406_0007_0406;
-/// Intel SDM vol. 3, 33.5.1.
-const SMBASE: u32 = 0x30000;
 /// x87 is always on (Intel SDM vol. 1, 13.3).
 const XCR0: u64 = 1;
 
@@ -44,60 +37,6 @@ impl PowerOn {
         };
         Ok(PowerOn { signature, apic })
     }
-
-    fn state(&self) -> VcpuState {
-        let mut state = VcpuState::default();
-        state.regs.rdx = self.signature.into();
-        state.regs.rip = 0xfff0;
-        state.regs.rflags = 2;
-        state.sregs = sregs(CR0_CD | CR0_NW);
-        state.msrs = Msrs {
-            pat: PAT,
-            // Fast strings.
-            misc_enable: 1,
-            ..Msrs::default()
-        };
-        state.smbase = SMBASE;
-        state
-    }
-}
-
-/// The system registers; INIT leaves the cache bits of CR0 as they are.
-fn sregs(cache_bits: u64) -> Sregs {
-    let data = Segment {
-        limit: 0xffff,
-        type_: 3,
-        present: true,
-        s: true,
-        ..Segment::default()
-    };
-    let system = |type_| Segment {
-        type_,
-        s: false,
-        ..data
-    };
-    let table = DescriptorTable {
-        base: 0,
-        limit: 0xffff,
-    };
-    Sregs {
-        cs: Segment {
-            base: 0xffff_0000,
-            selector: 0xf000,
-            ..data
-        },
-        ds: data,
-        es: data,
-        fs: data,
-        gs: data,
-        ss: data,
-        tr: system(11),
-        ldt: system(2),
-        gdt: table,
-        idt: table,
-        cr0: cache_bits | CR0_ET,
-        ..Sregs::default()
-    }
 }
 
 impl KvmVcpu {
@@ -106,8 +45,7 @@ impl KvmVcpu {
         self.finish()?;
         // The kernel may know more of it than a state says.
         self.changed();
-        let state = self.power_on.state();
-        self.write_state(&state)?;
+        self.write_state(&VcpuState::power_on(self.power_on.signature))?;
         self.flush()?;
         let mut xcrs = kvm::kvm_xcrs {
             nr_xcrs: 1,
@@ -121,14 +59,7 @@ impl KvmVcpu {
 
     /// The state after INIT. Memory, MSRs, x87 and SSE registers and the time go on.
     pub(super) fn init(&mut self) -> Result<(), AccelError> {
-        let mut state = self.read_state()?;
-        state.regs = self.power_on.state().regs;
-        state.sregs = sregs(state.sregs.cr0 & (CR0_CD | CR0_NW));
-        state.debug = DebugRegs::default();
-        state.msrs.tsc = None;
-        state.injected = None;
-        (state.nmi_pending, state.nmi_masked, state.interrupt_shadow) = (false, false, false);
-        (state.halted, state.smm) = (false, false);
+        let state = self.read_state()?.init(self.power_on.signature);
         self.write_state(&state)?;
         self.flush()?;
         self.reset_apic()

@@ -16,6 +16,11 @@ use crate::{KvmError, sys};
 const LONGEST_INSTRUCTION: usize = 15;
 const PAGE: u64 = 4096;
 
+/// What was asked of the host that failed.
+pub(super) fn host(what: &'static str) -> impl FnOnce(io::Error) -> AccelError {
+    move |source| AccelError::Host { what, source }
+}
+
 impl KvmVcpu {
     /// Runs until there is an exit; while single-stepping the deadline is none.
     pub(super) fn run_until_exit(&mut self, is_stepping: bool) -> Result<Exit, AccelError> {
@@ -35,7 +40,9 @@ impl KvmVcpu {
                 return Ok(exit);
             }
             if !is_stepping {
-                self.timer.arm(&self.config.control, thread)?;
+                self.timer
+                    .arm(&self.config.control, thread)
+                    .map_err(host("a timer"))?;
             }
             self.bus.release();
             if !self.vm.gate.enter(&self.runner, thread) {
@@ -59,10 +66,7 @@ impl KvmVcpu {
         if !self.has_apic() {
             self.look_at_apic_registers();
         }
-        let exit = result.map_err(|source| AccelError::Host {
-            what: "KVM_RUN",
-            source,
-        })?;
+        let exit = result.map_err(host("KVM_RUN"))?;
         if self.vm.has_coalesced_writes() {
             self.config.machine.drain_coalesced();
         }

@@ -12,7 +12,7 @@ use super::convert::{
     Events, debug_from_kvm, debug_to_kvm, events_from_kvm, fpu_from_kvm, fpu_to_kvm, regs_from_kvm,
     regs_to_kvm, sregs_from_kvm, sregs_to_kvm,
 };
-use crate::KvmError;
+use crate::{KvmError, sys};
 
 const CR0_PE: u64 = 1;
 const CR0_PG: u64 = 1 << 31;
@@ -37,10 +37,11 @@ impl KvmVcpu {
                 .map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?
         };
         events_from_kvm(&events, &mut state);
-        let fpu = fd.get_fpu().map_err(KvmError::of("KVM_GET_FPU"))?;
-        state.fpu = fpu_from_kvm(&fpu);
+        let xsave = fd.get_xsave().map_err(KvmError::of("KVM_GET_XSAVE"))?;
+        state.fpu = fpu_from_kvm(&xsave);
         let debug = fd.get_debug_regs().map_err(KvmError::of("KVM_GET_DEBUGREGS"))?;
         state.debug = debug_from_kvm(&debug);
+        state.smbase = self.smbase;
         self.msrs.read(fd, &mut state)?;
         state.halted = if self.has_apic() {
             self.mp_state()? == kvm::KVM_MP_STATE_HALTED
@@ -81,8 +82,9 @@ impl KvmVcpu {
         }
         let fd = self.page.fd();
         if known.is_none_or(|known| known.fpu != state.fpu) {
-            fd.set_fpu(&fpu_to_kvm(&state.fpu))
-                .map_err(KvmError::of("KVM_SET_FPU"))?;
+            let mut xsave = fd.get_xsave().map_err(KvmError::of("KVM_GET_XSAVE"))?;
+            fpu_to_kvm(&state.fpu, &mut xsave);
+            sys::set_xsave(fd, &xsave)?;
         }
         if known.is_none_or(|known| known.debug != state.debug) {
             fd.set_debug_regs(&debug_to_kvm(&state.debug))
@@ -94,6 +96,7 @@ impl KvmVcpu {
             fd.set_vcpu_events(&events.to_kvm(self.vm.capabilities.has_smm()))
                 .map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
         }
+        self.smbase = state.smbase;
         self.set_halted(state.halted)?;
         self.shutdown = false;
         self.if_flag = state.regs.rflags & RFLAGS_IF != 0;
