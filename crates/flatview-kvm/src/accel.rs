@@ -173,7 +173,7 @@ impl Accelerator for KvmAccelerator {
     }
 
     fn has_smm(&self) -> bool {
-        self.vm.capabilities.smm && self.vm.capabilities.address_spaces > 1
+        self.vm.capabilities.has_smm()
     }
 
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use flatview_accel::CpuidLeaf;
+
 /// Which interrupt controllers the kernel has (QEMU's `kernel-irqchip`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IrqChip {
@@ -34,6 +36,9 @@ pub struct KvmConfig {
     pub max_slots: Option<u32>,
     /// The most bytes of a memory slot: a power of two from 4 KiB to 4 TiB (rule W8). `None`: 4 TiB.
     pub max_slot_size: Option<u64>,
+    /// What `CPUID` answers; each vCPU's APIC id is put in. `None`: everything that the kernel can give a guest
+    /// (`KVM_GET_SUPPORTED_CPUID`).
+    pub cpuid: Option<Vec<CpuidLeaf>>,
 }
 
 impl Default for KvmConfig {
@@ -46,6 +51,7 @@ impl Default for KvmConfig {
             manual_protect: true,
             max_slots: None,
             max_slot_size: None,
+            cpuid: None,
         }
     }
 }

@@ -52,6 +52,15 @@ pub enum KvmError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A vCPU of KVM does not count instructions, so it cannot drive a clock that does.
+    #[error("the clock counts instructions, and KVM does not")]
+    CountedClock,
+    /// This KVM shut the vCPU down instead of stepping over one instruction in user mode. The vCPU is as it was before.
+    #[error("this KVM cannot single-step at privilege level {cpl}")]
+    CannotStep {
+        /// The privilege level.
+        cpl: u8,
+    },
     /// A memory slot was refused.
     #[error(
         "KVM_SET_USER_MEMORY_REGION of slot {slot}, {size:#x} bytes at {gpa:#x} from {host_address:#x}, flags {flags:?}: {source}"
