@@ -5,6 +5,7 @@ mod accel;
 mod capabilities;
 mod config;
 mod counters;
+mod dirty;
 mod error;
 mod gate;
 mod memory;

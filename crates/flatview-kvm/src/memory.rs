@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use flatview::MemoryListener;
-use flatview::listener::priority;
+use flatview::listener::{ListenerResult, LogSync, MemoryRegionSection, priority};
 
+use crate::dirty;
 use crate::vm::Vm;
 
 /// Keeps the memory slots of one address space.
@@ -34,5 +35,29 @@ impl MemoryListener for KvmMemoryListener {
 
     fn priority(&self) -> u32 {
         priority::ACCEL
+    }
+
+    fn log_sync_mode(&self) -> LogSync {
+        self.vm.dirty.log_sync_mode(self.address_space)
+    }
+
+    fn log_sync(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        Ok(dirty::log_sync(
+            &self.vm,
+            self.address_space,
+            section.range().range(),
+        )?)
+    }
+
+    fn log_sync_global(&self, _: bool) -> ListenerResult {
+        Ok(dirty::log_sync_global(&self.vm)?)
+    }
+
+    fn log_clear(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        Ok(dirty::log_clear(
+            &self.vm,
+            self.address_space,
+            section.range().range(),
+        )?)
     }
 }
