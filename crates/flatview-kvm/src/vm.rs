@@ -70,7 +70,7 @@ impl Vm {
     pub(crate) fn set_slot(&self, slot: &Slot) -> Result<(), KvmError> {
         let before = self.dirty.note(slot);
         self.set_memory_region(slot, slot.size)
-            .inspect_err(|_| self.dirty.restore(slot.id, before))?;
+            .inspect_err(|_| self.dirty.restore(slot, before))?;
         if !slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES) {
             dirty::forget(self, slot.id);
         }

@@ -85,7 +85,7 @@ struct State {
 
 /// A slot that logs.
 #[derive(Debug)]
-struct Logged {
+pub(crate) struct Logged {
     block: RamBlock,
     block_offset: u64,
     /// If the kernel logs for a slot with this number, then that has so many pages: the size of a slot cannot change,
@@ -173,24 +173,20 @@ impl Dirty {
         }
     }
 
-    /// Notes a slot, if it logs, before the kernel is told of it. Returns what was known before.
-    pub(crate) fn note(&self, slot: &Slot) -> Before {
-        if !slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES) {
-            return Before::Unchanged;
-        }
+    /// Notes a slot, if it logs, before the kernel is told of it. Returns what was known of it before.
+    pub(crate) fn note(&self, slot: &Slot) -> Option<Logged> {
         // What was seen is of a bitmap that the kernel may have thrown away since.
-        match self.state().slots.insert(slot.id, Logged::new(slot)) {
-            Some(before) => Before::Logged(before),
-            None => Before::Unknown,
-        }
+        logs(slot).then(|| self.state().slots.insert(slot.id, Logged::new(slot)))?
     }
 
     /// Takes [`note`](Self::note) back: the kernel refused.
-    pub(crate) fn restore(&self, id: u32, before: Before) {
-        match before {
-            Before::Unchanged => {}
-            Before::Unknown => drop(self.state().slots.remove(&id)),
-            Before::Logged(before) => drop(self.state().slots.insert(id, before)),
+    pub(crate) fn restore(&self, slot: &Slot, before: Option<Logged>) {
+        if logs(slot) {
+            let mut state = self.state();
+            match before {
+                Some(before) => state.slots.insert(slot.id, before),
+                None => state.slots.remove(&slot.id),
+            };
         }
     }
 
@@ -199,12 +195,8 @@ impl Dirty {
     }
 }
 
-/// What was known of a slot.
-#[derive(Debug)]
-pub(crate) enum Before {
-    Unchanged,
-    Unknown,
-    Logged(Logged),
+fn logs(slot: &Slot) -> bool {
+    slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES)
 }
 
 /// The slot `id` is gone, or logs no longer. What rings have of it is marked.
