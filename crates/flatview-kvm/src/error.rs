@@ -52,6 +52,15 @@ pub enum KvmError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A vCPU of KVM does not count instructions, so it cannot drive a clock that does.
+    #[error("the clock counts instructions, and KVM does not")]
+    CountedClock,
+    /// This KVM shut the vCPU down instead of stepping over one instruction in user mode. The vCPU is as it was before.
+    #[error("this KVM cannot single-step at privilege level {cpl}")]
+    CannotStep {
+        /// The privilege level.
+        cpl: u8,
+    },
     /// A memory slot was refused.
     #[error(
         "KVM_SET_USER_MEMORY_REGION of slot {slot}, {size:#x} bytes at {gpa:#x} from {host_address:#x}, flags {flags:?}: {source}"
@@ -119,6 +128,23 @@ pub enum KvmError {
         gsi: u32,
         /// What the kernel says.
         source: io::Error,
+    },
+    /// A change failed half way, and so did taking its first half back. The slots that the kernel has are those that
+    /// [`KvmAccelerator::slots`](crate::KvmAccelerator::slots) tells.
+    #[error("{failure}; what was done before could not be taken back: {rollback}")]
+    NotTakenBack {
+        /// Why the change failed.
+        failure: Box<KvmError>,
+        /// Why it could not be taken back.
+        rollback: Box<KvmError>,
+    },
+    /// The virtual machine follows other address spaces already.
+    #[error("the virtual machine follows the address spaces {has:?}, and cannot follow {asked:?}")]
+    OtherSpaces {
+        /// Those that it follows: memory, perhaps memory in system management mode, ports.
+        has: Box<[Box<str>]>,
+        /// Those that it was to follow.
+        asked: Box<[Box<str>]>,
     },
 }
 

@@ -67,15 +67,7 @@ impl Guest {
         let ram = memory.region("ram").ram(block.clone());
         let space = memory.create_address_space("memory", &system).unwrap();
         let ports = memory.create_address_space("I/O", &io).unwrap();
-        let attached = accelerator.attach(&VcpuConfig {
-            index: 0,
-            machine: memory.clone(),
-            memory: space.clone(),
-            io: ports.clone(),
-            smm: None,
-            interrupts: Arc::new(NoInterrupts),
-            control: Arc::new(Control::new(Clock::host())),
-        });
+        let attached = accelerator.attachment(&memory, &space, &ports, None);
         let slot = Slot {
             id: 100,
             gpa: 0,

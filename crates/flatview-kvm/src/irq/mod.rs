@@ -10,6 +10,7 @@
 //! [`IrqChip::Kernel`] has all of it. [`IrqChip::Split`] has no pins: the board's I/O APIC sends messages, and says
 //! which ones, so that the kernel knows of which vectors the board has to hear the end.
 
+mod reset;
 mod routes;
 
 use std::io;
@@ -26,7 +27,7 @@ use kvm_ioctls::VmFd;
 use tracing::debug;
 
 use crate::vm::Vm;
-use crate::{Capabilities, IrqChip, KvmError, sys};
+use crate::{Capabilities, IrqChip, KvmConfig, KvmError, sys};
 pub use routes::{Route, Routes};
 
 /// Pins of an I/O APIC of a board, and of the kernel's (`KVM_IOAPIC_NUM_PINS`).
@@ -42,23 +43,25 @@ pub(crate) struct Irq {
 
 impl Irq {
     /// Makes the controllers. No vCPU may be there yet.
-    pub(crate) fn new(vm: &VmFd, capabilities: &Capabilities, irqchip: IrqChip) -> Result<Irq, KvmError> {
+    pub(crate) fn new(vm: &VmFd, capabilities: &Capabilities, config: &KvmConfig) -> Result<Irq, KvmError> {
         let need = |has, capability, what| match has {
             true => Ok(()),
             false => Err(KvmError::Lacks { capability, what }),
         };
-        let routes = match irqchip {
+        let routes = match config.irqchip {
             IrqChip::Off => Routes::default(),
             IrqChip::Kernel => {
                 need(capabilities.irqchip, "KVM_CAP_IRQCHIP", "irqchip=kernel")?;
-                need(capabilities.pit, "KVM_CAP_PIT2", "irqchip=kernel")?;
                 vm.create_irq_chip().map_err(KvmError::of("KVM_CREATE_IRQCHIP"))?;
-                // The kernel takes port 0x61 as well, so that reads of it show the PIT's channel 2.
-                let pit = kvm_pit_config {
-                    flags: KVM_PIT_SPEAKER_DUMMY,
-                    ..kvm_pit_config::default()
-                };
-                vm.create_pit2(pit).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
+                if config.pit {
+                    need(capabilities.pit, "KVM_CAP_PIT2", "a PIT in the kernel")?;
+                    // The kernel takes port 0x61 as well, so that reads of it show the PIT's channel 2.
+                    let pit = kvm_pit_config {
+                        flags: KVM_PIT_SPEAKER_DUMMY,
+                        ..kvm_pit_config::default()
+                    };
+                    vm.create_pit2(pit).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
+                }
                 Routes::of_kvm()
             }
             IrqChip::Split => {
@@ -262,6 +265,12 @@ impl flatview_accel::IrqChip for KvmIrqChip {
     fn set_irq(&self, gsi: u32, level: bool) {
         if let Err(error) = KvmIrqChip::set_irq(self, gsi, level) {
             debug!(gsi, level, %error, "an interrupt is lost");
+        }
+    }
+
+    fn reset(&self) {
+        if let Err(error) = self.vm.reset_irqchips() {
+            debug!(%error, "the kernel's interrupt controllers are not reset");
         }
     }
 
