@@ -11,11 +11,13 @@ use flatview_cpu::{SoftAccelerator, SoftVcpu, instruction_name};
 
 use crate::board::{Board, CODE, MMIO};
 
+/// Whether an instruction is refused, by its bytes and how many were executed before.
+type Refuses = fn(&[u8], u64) -> bool;
+
 /// Makes vCPUs that refuse instructions.
 #[derive(Clone, Copy, Debug)]
 struct Refuser {
-    /// Whether it refuses an instruction, by its bytes; it has executed so many.
-    refuses: fn(&[u8], u64) -> bool,
+    refuses: Refuses,
 }
 
 impl Accelerator for Refuser {
@@ -42,7 +44,7 @@ struct Refusing {
     inner: SoftVcpu,
     memory: AddressSpace,
     control: Arc<Control>,
-    refuses: fn(&[u8], u64) -> bool,
+    refuses: Refuses,
 }
 
 impl Refusing {
@@ -102,7 +104,7 @@ impl Vcpu for Refusing {
     }
 }
 
-fn assisted(refuses: fn(&[u8], u64) -> bool, instructions: u32) -> AssistedAccelerator {
+fn assisted(refuses: Refuses, instructions: u32) -> AssistedAccelerator {
     let config = AssistConfig {
         instructions,
         name: instruction_name,
@@ -141,7 +143,7 @@ fn is_the_same_in_any_case(make: impl Fn() -> Board) -> VcpuState {
     let mut board = make();
     let mut vcpu = std::mem::replace(&mut board.vcpu, make().vcpu);
     let expected = outcome(&board, &mut vcpu);
-    let cases: [(fn(&[u8], u64) -> bool, u32); 5] = [
+    let cases: [(Refuses, u32); 5] = [
         (|_, _| true, 1),
         (|_, _| true, 4),
         (|_, count| count % 2 == 0, 1),
