@@ -46,7 +46,7 @@ fn w5_nobody_is_inside_while_it_is_closed() {
             scope.spawn(move || runs(gate, runner, is_stopped, inside, || ()));
         }
         let mut kicks = 0;
-        for _ in 0..1000 {
+        for _ in 0..300 {
             kicks += gate.close();
             // Two can keep it closed.
             gate.close();
@@ -62,7 +62,7 @@ fn w5_nobody_is_inside_while_it_is_closed() {
                 thread::yield_now();
             }
         }
-        assert!(kicks >= 1000, "somebody was inside each time: {kicks}");
+        assert!(kicks >= 300, "somebody was inside each time: {kicks}");
         is_stopped.store(true, Ordering::SeqCst);
         runners.iter().for_each(|runner| drop(runner.kick()));
     });
@@ -83,7 +83,7 @@ fn no_kick_is_lost() {
         let out = || drop(turns.fetch_add(1, Ordering::SeqCst));
         let (gate, runner, is_stopped) = (&gate, &runner, &is_stopped);
         scope.spawn(move || runs(gate, runner, is_stopped, thread::yield_now, out));
-        for index in 0..5000_u32 {
+        for index in 0..2000_u32 {
             let before = turns.load(Ordering::SeqCst);
             // Not always while it is inside.
             (0..index % 64).for_each(|_| std::hint::spin_loop());

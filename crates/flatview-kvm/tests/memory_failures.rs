@@ -157,7 +157,9 @@ fn watched() -> (RamBlock, std::sync::Weak<()>) {
     let token = Arc::new(());
     let weak = Arc::downgrade(&token);
     let block = RamBlock::builder(0x4000).on_resize(move |_, _| drop(Arc::clone(&token)));
-    (block.anonymous().unwrap(), weak)
+    let block = block.anonymous().unwrap();
+    assert!(weak.upgrade().is_some());
+    (block, weak)
 }
 
 #[test]

@@ -203,3 +203,7 @@ fn bring_in(vm: &Vm, slot: &Slot) -> Result<(), KvmError> {
     slot.block.set_dirty_lebitmap(slot.block_offset, &words);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "batch_test.rs"]
+mod tests;
