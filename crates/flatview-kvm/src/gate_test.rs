@@ -64,7 +64,9 @@ fn w5_nobody_is_inside_while_it_is_closed() {
         }
         assert!(kicks >= 300, "somebody was inside each time: {kicks}");
         is_stopped.store(true, Ordering::SeqCst);
-        runners.iter().for_each(|runner| drop(runner.kick()));
+        runners.iter().for_each(|runner| {
+            runner.kick();
+        });
     });
     runners.iter().for_each(|runner| gate.remove(runner));
     assert_eq!(gate.close(), 0);
@@ -80,7 +82,9 @@ fn no_kick_is_lost() {
     let runner = Arc::new(Runner::default());
     gate.add(&runner);
     thread::scope(|scope| {
-        let out = || drop(turns.fetch_add(1, Ordering::SeqCst));
+        let out = || {
+            turns.fetch_add(1, Ordering::SeqCst);
+        };
         let (gate, runner, is_stopped) = (&gate, &runner, &is_stopped);
         scope.spawn(move || runs(gate, runner, is_stopped, thread::yield_now, out));
         for index in 0..2000_u32 {

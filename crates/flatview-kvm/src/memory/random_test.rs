@@ -55,6 +55,10 @@ impl World {
             region("beyond").alias(&odd, 0x8000, 0x4000).unwrap(),
             ram,
             odd,
+            region("dimm").ram(block(0x1_8000)),
+            region("nvdimm").nonvolatile(true).ram(block(0x8000)),
+            region("hole").io(PAGE, Arc::new(UnassignedIo)),
+            region("small hole").io(0x10, Arc::new(UnassignedIo)),
         ];
         World {
             space: memory.create_address_space("memory", &system).unwrap(),
@@ -81,8 +85,8 @@ impl World {
             0
         };
         let address = random.below(PAGES) * PAGE + askew;
-        match (random.below(12), &mut state[index]) {
-            (0..3, (parent @ None, _)) => {
+        match (random.below(16), &mut state[index]) {
+            (0..8, (parent @ None, _)) => {
                 let is_inner = index != CONTAINER && random.chance(3);
                 let (to, address) = match is_inner {
                     true => (CONTAINER, address % (24 * PAGE)),
@@ -96,17 +100,19 @@ impl World {
                 let from = parent.take().unwrap();
                 tx.del_subregion(&self.regions[from], region)
             }
-            (1..4, (Some(SYSTEM), _)) => tx.set_address(region, address),
-            (4, _) => tx.set_enabled(region, on || random.chance(2)),
-            (5, _) => tx.set_readonly(region, on),
-            (6, _) if region.kind() == RegionKind::RomDevice => tx.rom_device_set_romd(region, on),
-            (6, _) => tx.set_nonvolatile(region, on),
-            (7, (_, is_logged)) if region.kind() == RegionKind::Ram => {
+            (1..8, (Some(SYSTEM), _)) => tx.set_address(region, address),
+            (8, _) => tx.set_enabled(region, !random.chance(8)),
+            (9, _) => tx.set_readonly(region, on),
+            (10, _) if region.kind() == RegionKind::RomDevice => {
+                tx.rom_device_set_romd(region, !random.chance(4))
+            }
+            (10, _) => tx.set_nonvolatile(region, on),
+            (11, (_, is_logged)) if region.kind() == RegionKind::Ram => {
                 *is_logged = !*is_logged;
                 tx.set_log(region, *is_logged)
             }
-            (7, _) if region.kind() == RegionKind::Alias => tx.set_alias_offset(region, address % 0x8000),
-            (8, _) if index != CONTAINER => tx.set_size(region, 1 + address % 0x8000),
+            (11, _) if region.kind() == RegionKind::Alias => tx.set_alias_offset(region, address % 0x8000),
+            (12, _) if index != CONTAINER => tx.set_size(region, 0x80 + address % 0x1_8000),
             _ => tx.set_unmergeable(region, on),
         }
     }
@@ -218,6 +224,7 @@ fn run(seed: u64, transactions: u32, config: KvmConfig) -> u32 {
             }
             Err(error) => panic!("seed {seed}, transaction {transaction}: {error}"),
         }
+        if transaction % 50 == 0 {}
         let view = world.space.view();
         assert_eq!(
             shapes,
