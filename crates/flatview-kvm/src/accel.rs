@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flatview::{AddressSpace, FlatRange, Registration, Size};
-use flatview_accel::{AccelError, Accelerator, Vcpu, VcpuConfig};
+use flatview::{AddressSpace, FlatRange, Memory, Registration, Size};
+use flatview_accel::{AccelError, Accelerator, IrqChip, Vcpu, VcpuConfig};
 
+use crate::coalesced::Drained;
+use crate::io::KvmIoListener;
 use crate::memory::KvmMemoryListener;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
-use crate::{Capabilities, KvmConfig, KvmError, KvmVcpu, Slot, Statistics};
+use crate::{Capabilities, KvmConfig, KvmError, KvmIrqChip, KvmVcpu, Slot, Statistics};
 
 /// A virtual machine of KVM: its memory follows address spaces, and it makes vCPUs.
 #[derive(Debug)]
 pub struct KvmAccelerator {
-    vm: Arc<Vm>,
+    pub(crate) vm: Arc<Vm>,
     attached: Mutex<Option<Arc<Attachment>>>,
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct Attachment {
     io: AddressSpace,
     #[expect(dead_code, reason = "dropping it unregisters the listeners")]
     registrations: Vec<Registration>,
+    #[expect(dead_code, reason = "dropping it takes the ring of coalesced writes away")]
+    drained: Drained,
 }
 
 impl Attachment {
@@ -86,6 +90,11 @@ impl KvmAccelerator {
             .unwrap_or_default()
     }
 
+    /// The kernel's interrupt controllers; `None` with [`IrqChip::Off`](crate::IrqChip::Off).
+    pub fn kvm_irqchip(&self) -> Option<KvmIrqChip> {
+        KvmIrqChip::of(&self.vm)
+    }
+
     /// How many memory slots there can still be (rule W13): of the address space that has the fewest left.
     pub fn free_slots(&self) -> usize {
         let free = |slots: &Mutex<SlotTable>| {
@@ -108,15 +117,17 @@ impl KvmAccelerator {
     /// [`AccelError::Host`] if it follows others.
     pub fn attach(
         &self,
+        machine: &Memory,
         memory: &AddressSpace,
         io: &AddressSpace,
         smm: Option<&AddressSpace>,
     ) -> Result<(), AccelError> {
-        self.attachment(memory, io, smm).map(drop)
+        self.attachment(machine, memory, io, smm).map(drop)
     }
 
-    fn attachment(
+    pub(crate) fn attachment(
         &self,
+        machine: &Memory,
         memory: &AddressSpace,
         io: &AddressSpace,
         smm: Option<&AddressSpace>,
@@ -132,10 +143,12 @@ impl KvmAccelerator {
         for (index, space) in spaces.iter().enumerate() {
             registrations.push(space.register(Arc::new(KvmMemoryListener::new(&self.vm, index)))?);
         }
+        registrations.push(io.register(Arc::new(KvmIoListener::new(&self.vm)))?);
         let new = Arc::new(Attachment {
             spaces,
             io: io.clone(),
             registrations,
+            drained: Drained::new(&self.vm, machine, memory, io),
         });
         *attached = Some(Arc::clone(&new));
         Ok(new)
@@ -147,7 +160,14 @@ impl KvmAccelerator {
     ///
     /// [`AccelError`].
     pub fn create_kvm_vcpu(&self, config: VcpuConfig) -> Result<KvmVcpu, AccelError> {
-        let attachment = self.attachment(&config.memory, &config.io, config.smm.as_ref())?;
+        let VcpuConfig {
+            machine,
+            memory,
+            io,
+            smm,
+            ..
+        } = &config;
+        let attachment = self.attachment(machine, memory, io, smm.as_ref())?;
         KvmVcpu::new(&self.vm, attachment, config)
     }
 }
@@ -158,11 +178,16 @@ impl Accelerator for KvmAccelerator {
     }
 
     fn has_smm(&self) -> bool {
-        self.vm.capabilities.smm && self.vm.capabilities.address_spaces > 1
+        self.vm.capabilities.has_smm()
     }
 
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {
         Ok(Box::new(self.create_kvm_vcpu(config)?))
+    }
+
+    fn irqchip(&self) -> Option<Arc<dyn IrqChip>> {
+        self.kvm_irqchip()
+            .map(|irqchip| Arc::new(irqchip) as Arc<dyn IrqChip>)
     }
 
     /// Rule W14.

@@ -28,10 +28,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flatview::listener::priority;
 use flatview::{
-    DirtyClients, FlatRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection, Undo, ViewChange,
+    AddressRange, AddressSpace, DirtyClients, FlatRange, FlatView, IoEventFd, ListenerResult, MemoryListener,
+    MemoryRegionSection, Undo, ViewChange,
 };
 
 use crate::KvmError;
+use crate::io::Bus;
 use crate::vm::Vm;
 use batch::{Kernel, Queue};
 use pieces::Pieces;
@@ -173,5 +175,35 @@ impl MemoryListener for KvmMemoryListener {
     ) -> ListenerResult {
         self.log_changes(section, old, new);
         Ok(())
+    }
+
+    // The kernel has one bus for memory, and no other for system management mode.
+
+    fn eventfd_add(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.add_ioeventfd(Bus::Memory, eventfd)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn eventfd_del(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.remove_ioeventfd(Bus::Memory, eventfd)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn coalesced_io_add(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
+        if self.address_space == 0 {
+            self.vm.add_coalesced_zone(Bus::Memory, addresses);
+        }
+        Ok(())
+    }
+
+    fn coalesced_io_del(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
+        match self.address_space {
+            0 => Ok(self.vm.remove_coalesced_zone(Bus::Memory, addresses)?),
+            _ => Ok(()),
+        }
     }
 }

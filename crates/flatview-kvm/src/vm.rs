@@ -9,8 +9,10 @@ use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VmFd};
 use tracing::trace;
 
+use crate::coalesced::Coalesced;
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::irq::Irq;
 use crate::slots::SlotTable;
 use crate::{Capabilities, KvmConfig, KvmError, Slot, sys};
 
@@ -25,6 +27,8 @@ pub(crate) struct Vm {
     pub(crate) counters: Counters,
     /// By number of the address space: memory, and memory in system management mode.
     pub(crate) slots: [Mutex<SlotTable>; 2],
+    pub(crate) coalesced: Coalesced,
+    pub(crate) irq: Irq,
 }
 
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
@@ -62,6 +66,7 @@ impl Vm {
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+        let irq = Irq::new(&fd, &capabilities, &config)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -71,6 +76,8 @@ impl Vm {
             gate: Gate::default(),
             counters: Counters::default(),
             slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
+            coalesced: Coalesced::default(),
+            irq,
         };
         sys::install_kick_handler()?;
         Ok(vm)

@@ -81,7 +81,7 @@ impl Board {
 
     /// Lets `kvm` follow it, without vCPUs.
     pub(crate) fn attach_to(&self, kvm: &KvmAccelerator) {
-        kvm.attach(&self.space, &self.ports, None).unwrap();
+        kvm.attach(&self.memory, &self.space, &self.ports, None).unwrap();
     }
 
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
