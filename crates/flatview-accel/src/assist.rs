@@ -25,6 +25,9 @@ use crate::{
 /// When the time stamp counter is this far ahead of where it was, or behind, it was set: no repair takes so long.
 const TSC_SET: u64 = 1 << 32;
 
+/// How many bytes of an instruction without a name are shown.
+const UNNAMED: usize = 4;
+
 /// How instructions are repaired.
 #[derive(Clone, Copy, Debug)]
 pub struct AssistConfig {
@@ -34,7 +37,7 @@ pub struct AssistConfig {
     /// if those that the first cannot execute come together.
     pub instructions: u32,
     /// The name of an instruction, from its bytes and the width of code (16, 32, 64), for [`AssistStatistics`].
-    /// Without one it is its bytes.
+    /// Without one it is the first four bytes.
     pub name: fn(&[u8], u32) -> Option<String>,
 }
 
@@ -177,8 +180,10 @@ impl Assisted {
     }
 
     fn name(&self, instruction: InstructionBytes, state: &VcpuState) -> String {
-        (self.config.name)(instruction.as_slice(), state.code_bits())
-            .unwrap_or_else(|| instruction.to_string())
+        let bytes = instruction.as_slice();
+        // Without a name the first bytes have to do: what follows is operands, and other instructions.
+        (self.config.name)(bytes, state.code_bits())
+            .unwrap_or_else(|| InstructionBytes::new(&bytes[..bytes.len().min(UNNAMED)]).to_string())
     }
 }
 

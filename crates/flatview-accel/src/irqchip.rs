@@ -24,6 +24,9 @@ pub trait IrqChip: Debug + Send + Sync {
     /// Raises or lowers the line of a global system interrupt. Of one that has no route, nothing comes.
     fn set_irq(&self, gsi: u32, level: bool);
 
+    /// Back to the state after power-on, but for the local APICs, which are their vCPUs'.
+    fn reset(&self);
+
     /// Sends a message to the local APICs.
     fn send_msi(&self, message: MsiMessage);
 

@@ -12,7 +12,7 @@ pub enum IrqChip {
     Off,
     /// The local APICs; the machine has the I/O APIC, the 8259As and the PIT (`split`).
     Split,
-    /// All of them, and the PIT.
+    /// All of them.
     Kernel,
 }
 
@@ -24,6 +24,8 @@ pub struct KvmConfig {
     pub device: PathBuf,
     /// Which interrupt controllers the kernel has.
     pub irqchip: IrqChip,
+    /// With [`IrqChip::Kernel`]: the kernel has the PIT as well (`KVM_CREATE_PIT2`).
+    pub pit: bool,
     /// Dirty pages are told of in rings of so many entries, one for each vCPU: a power of two (rule P21). `None`: in
     /// bitmaps.
     pub dirty_ring: Option<u32>,
@@ -32,7 +34,7 @@ pub struct KvmConfig {
     pub manual_protect: bool,
     /// The most memory slots that are used. `None`: as many as the kernel has.
     pub max_slots: Option<u32>,
-    /// The most bytes of a memory slot: a power of two (rule W8). `None`: any number.
+    /// The most bytes of a memory slot: a power of two from 4 KiB to 4 TiB (rule W8). `None`: 4 TiB.
     pub max_slot_size: Option<u64>,
     /// What `CPUID` answers; each vCPU's APIC id is put in. `None`: everything that the kernel can give a guest
     /// (`KVM_GET_SUPPORTED_CPUID`).
@@ -44,6 +46,7 @@ impl Default for KvmConfig {
         KvmConfig {
             device: "/dev/kvm".into(),
             irqchip: IrqChip::Off,
+            pit: true,
             dirty_ring: None,
             manual_protect: true,
             max_slots: None,

@@ -129,6 +129,23 @@ pub enum KvmError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A change failed half way, and so did taking its first half back. The slots that the kernel has are those that
+    /// [`KvmAccelerator::slots`](crate::KvmAccelerator::slots) tells.
+    #[error("{failure}; what was done before could not be taken back: {rollback}")]
+    NotTakenBack {
+        /// Why the change failed.
+        failure: Box<KvmError>,
+        /// Why it could not be taken back.
+        rollback: Box<KvmError>,
+    },
+    /// The virtual machine follows other address spaces already.
+    #[error("the virtual machine follows the address spaces {has:?}, and cannot follow {asked:?}")]
+    OtherSpaces {
+        /// Those that it follows: memory, perhaps memory in system management mode, ports.
+        has: Box<[Box<str>]>,
+        /// Those that it was to follow.
+        asked: Box<[Box<str>]>,
+    },
 }
 
 impl From<KvmError> for AccelError {

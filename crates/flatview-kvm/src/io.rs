@@ -136,3 +136,7 @@ impl MemoryListener for KvmIoListener {
         Ok(self.vm.remove_coalesced_zone(Bus::Ports, addresses)?)
     }
 }
+
+#[cfg(test)]
+#[path = "io_test.rs"]
+mod test;

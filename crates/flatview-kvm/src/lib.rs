@@ -11,6 +11,8 @@ mod gate;
 mod io;
 mod irq;
 mod memory;
+#[cfg(test)]
+mod probe;
 mod slots;
 mod speed;
 mod sys;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VmFd};
+use tracing::trace;
 
 use crate::coalesced::Coalesced;
 use crate::counters::Counters;
@@ -34,9 +35,22 @@ pub(crate) struct Vm {
 /// firmware that no machine of this project uses, and that QEMU uses for it.
 const IDENTITY_MAP: u64 = 0xfeff_c000;
 
+/// The most bytes of a slot where nothing else is asked for. The kernel takes less than 2^31 pages
+/// (`KVM_MEM_MAX_NR_PAGES`); this is the next power of two.
+const MAX_SLOT_SIZE: u64 = 1 << 42;
+
 impl Vm {
     /// Opens KVM and makes a virtual machine without memory and vCPUs, in QEMU's order.
     pub(crate) fn new(config: KvmConfig) -> Result<Vm, KvmError> {
+        if let Some(value) = config.max_slot_size
+            && !(value.is_power_of_two() && (0x1000..=MAX_SLOT_SIZE).contains(&value))
+        {
+            return Err(KvmError::BadOption {
+                option: "max_slot_size",
+                value,
+                why: "it has to be a power of two from a page to 4 TiB",
+            });
+        }
         let kvm = open(&config)?;
         let version = kvm.get_api_version();
         if u32::try_from(version) != Ok(KVM_API_VERSION) {
@@ -52,7 +66,7 @@ impl Vm {
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
-        let irq = Irq::new(&fd, &capabilities, config.irqchip)?;
+        let irq = Irq::new(&fd, &capabilities, &config)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -67,6 +81,11 @@ impl Vm {
         };
         sys::install_kick_handler()?;
         Ok(vm)
+    }
+
+    /// The most bytes of a slot (rule W8).
+    pub(crate) fn max_slot_size(&self) -> u64 {
+        self.config.max_slot_size.unwrap_or(MAX_SLOT_SIZE)
     }
 
     /// Makes a slot, or changes the flags of one.
@@ -88,6 +107,14 @@ impl Vm {
             memory_size: size,
             userspace_addr: slot.host_address as u64,
         };
+        trace!(
+            target: "flatview::kvm",
+            slot = slot.id,
+            gpa = format_args!("{:#x}", slot.gpa),
+            size = format_args!("{size:#x}"),
+            flags = slot.flags.bits(),
+            "KVM_SET_USER_MEMORY_REGION"
+        );
         // SAFETY: the memory is a block's, which the slot keeps mapped until the kernel has let go of it; that others
         // change it is what a block is for. The kernel refuses slots that overlap.
         let set = unsafe { self.fd.set_user_memory_region(region) };

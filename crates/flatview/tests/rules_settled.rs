@@ -103,7 +103,10 @@ fn it_is_over_when_readers_see_the_new_view() {
     let changed = [("prepare", 0), ("begin", 0), ("commit", 0), ("settled", 1)];
     assert_eq!(scene.witness.told(), changed);
     scene.registration.unregister().unwrap();
-    assert_eq!(scene.witness.told(), [("begin", 1), ("commit", 1), ("settled", 1)]);
+    assert_eq!(
+        scene.witness.told(),
+        [("begin", 1), ("commit", 1), ("settled", 1)]
+    );
 }
 
 #[test]

@@ -180,3 +180,7 @@ impl Drop for Drained {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "coalesced_test.rs"]
+mod test;

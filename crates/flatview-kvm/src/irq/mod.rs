@@ -10,6 +10,7 @@
 //! [`IrqChip::Kernel`] has all of it. [`IrqChip::Split`] has no pins: the board's I/O APIC sends messages, and says
 //! which ones, so that the kernel knows of which vectors the board has to hear the end.
 
+mod reset;
 mod routes;
 
 use std::io;
@@ -26,7 +27,7 @@ use kvm_ioctls::VmFd;
 use tracing::debug;
 
 use crate::vm::Vm;
-use crate::{Capabilities, IrqChip, KvmError, sys};
+use crate::{Capabilities, IrqChip, KvmConfig, KvmError, sys};
 pub use routes::{Route, Routes};
 
 /// Pins of an I/O APIC of a board, and of the kernel's (`KVM_IOAPIC_NUM_PINS`).
@@ -42,23 +43,25 @@ pub(crate) struct Irq {
 
 impl Irq {
     /// Makes the controllers. No vCPU may be there yet.
-    pub(crate) fn new(vm: &VmFd, capabilities: &Capabilities, irqchip: IrqChip) -> Result<Irq, KvmError> {
+    pub(crate) fn new(vm: &VmFd, capabilities: &Capabilities, config: &KvmConfig) -> Result<Irq, KvmError> {
         let need = |has, capability, what| match has {
             true => Ok(()),
             false => Err(KvmError::Lacks { capability, what }),
         };
-        let routes = match irqchip {
+        let routes = match config.irqchip {
             IrqChip::Off => Routes::default(),
             IrqChip::Kernel => {
                 need(capabilities.irqchip, "KVM_CAP_IRQCHIP", "irqchip=kernel")?;
-                need(capabilities.pit, "KVM_CAP_PIT2", "irqchip=kernel")?;
                 vm.create_irq_chip().map_err(KvmError::of("KVM_CREATE_IRQCHIP"))?;
-                // The kernel takes port 0x61 as well, so that reads of it show the PIT's channel 2.
-                let pit = kvm_pit_config {
-                    flags: KVM_PIT_SPEAKER_DUMMY,
-                    ..kvm_pit_config::default()
-                };
-                vm.create_pit2(pit).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
+                if config.pit {
+                    need(capabilities.pit, "KVM_CAP_PIT2", "a PIT in the kernel")?;
+                    // The kernel takes port 0x61 as well, so that reads of it show the PIT's channel 2.
+                    let pit = kvm_pit_config {
+                        flags: KVM_PIT_SPEAKER_DUMMY,
+                        ..kvm_pit_config::default()
+                    };
+                    vm.create_pit2(pit).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
+                }
                 Routes::of_kvm()
             }
             IrqChip::Split => {
@@ -104,6 +107,17 @@ impl Vm {
         if let Some(listener) = listener {
             listener.eoi(vector);
         }
+    }
+
+    fn irqfd(&self, gsi: u32, trigger: &EventNotifier, flags: u32, resamplefd: u32) -> io::Result<()> {
+        let request = kvm_irqfd {
+            fd: descriptor(trigger),
+            gsi,
+            flags,
+            resamplefd,
+            ..kvm_irqfd::default()
+        };
+        sys::irqfd(&self.fd, &request)
     }
 }
 
@@ -228,23 +242,18 @@ impl KvmIrqChip {
                 what: "an interrupt by eventfd",
             });
         }
-        let irqfd = IrqFd {
-            vm: Arc::clone(&self.vm),
-            gsi,
-            trigger: trigger.clone(),
-        };
         let (flags, resamplefd) = match resample {
             Some(resample) => (KVM_IRQFD_FLAG_RESAMPLE, descriptor(resample)),
             None => (0, 0),
         };
-        match irqfd.request(flags, resamplefd) {
-            Ok(()) => Ok(irqfd),
-            Err(source) => {
-                // There is nothing to unregister.
-                std::mem::forget(irqfd);
-                Err(KvmError::IrqFd { gsi, source })
-            }
-        }
+        self.vm
+            .irqfd(gsi, trigger, flags, resamplefd)
+            .map_err(|source| KvmError::IrqFd { gsi, source })?;
+        Ok(IrqFd {
+            vm: Arc::clone(&self.vm),
+            gsi,
+            trigger: trigger.clone(),
+        })
     }
 }
 
@@ -256,6 +265,12 @@ impl flatview_accel::IrqChip for KvmIrqChip {
     fn set_irq(&self, gsi: u32, level: bool) {
         if let Err(error) = KvmIrqChip::set_irq(self, gsi, level) {
             debug!(gsi, level, %error, "an interrupt is lost");
+        }
+    }
+
+    fn reset(&self) {
+        if let Err(error) = self.vm.reset_irqchips() {
+            debug!(%error, "the kernel's interrupt controllers are not reset");
         }
     }
 
@@ -295,22 +310,11 @@ impl IrqFd {
     pub fn gsi(&self) -> u32 {
         self.gsi
     }
-
-    fn request(&self, flags: u32, resamplefd: u32) -> io::Result<()> {
-        let request = kvm_irqfd {
-            fd: descriptor(&self.trigger),
-            gsi: self.gsi,
-            flags,
-            resamplefd,
-            ..kvm_irqfd::default()
-        };
-        sys::irqfd(&self.vm.fd, &request)
-    }
 }
 
 impl Drop for IrqFd {
     fn drop(&mut self) {
-        if let Err(error) = self.request(KVM_IRQFD_FLAG_DEASSIGN, 0) {
+        if let Err(error) = self.vm.irqfd(self.gsi, &self.trigger, KVM_IRQFD_FLAG_DEASSIGN, 0) {
             debug!(gsi = self.gsi, %error, "an irqfd stays");
         }
     }
@@ -320,3 +324,7 @@ impl Drop for IrqFd {
 fn descriptor(notifier: &EventNotifier) -> u32 {
     notifier.as_fd().as_raw_fd().cast_unsigned()
 }
+
+#[cfg(test)]
+#[path = "irq_test.rs"]
+mod test;
