@@ -236,3 +236,38 @@ pub(crate) fn real_mode_vcpu_with(
     vcpu.set_state(&state).unwrap();
     vcpu
 }
+
+/// 64-bit mode at privilege level 0; otherwise as [`user_mode`].
+pub(crate) fn kernel_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) {
+    user_mode(state, tables, rip, rsp);
+    let sregs = &mut state.sregs;
+    for segment in [
+        &mut sregs.cs,
+        &mut sregs.ds,
+        &mut sregs.es,
+        &mut sregs.fs,
+        &mut sregs.gs,
+        &mut sregs.ss,
+    ] {
+        segment.dpl = 0;
+        segment.selector &= !3;
+    }
+}
+
+/// A vCPU in 64-bit mode at 0x1000, where `code` is, in memory from 0 to 0x40000, with the first GiB as it is.
+pub(crate) fn long_mode_vcpu(
+    kvm: &KvmAccelerator,
+    board: &Board,
+    code: &[u8],
+    config: VcpuConfig,
+    mode: fn(&mut VcpuState, u64, u64, u64),
+) -> KvmVcpu {
+    board.map_ram("ram", 0, 0x4_0000, 0);
+    board.write(0x1000, code);
+    board.identity_tables(0x2_0000, 1);
+    let mut vcpu = kvm.create_kvm_vcpu(config).unwrap();
+    let mut state = vcpu.state().unwrap();
+    mode(&mut state, 0x2_0000, 0x1000, 0x8000);
+    vcpu.set_state(&state).unwrap();
+    vcpu
+}
