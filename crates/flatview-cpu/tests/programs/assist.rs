@@ -543,3 +543,79 @@ fn a_program_that_sets_the_time_stamp_counter() {
         (2, Some(3))
     );
 }
+
+#[test]
+fn what_only_an_assistant_has() {
+    let (cf, zf) = (1, 1 << 6);
+    for (program, rcx, rax, flags) in [
+        (&[0xf3, 0x48, 0x0f, 0xb8, 0xc1][..], 0xf0f0, 8, 0), // popcnt rax, rcx
+        (&[0xf3, 0x48, 0x0f, 0xb8, 0xc1], 0, 0, zf),
+        (&[0xf3, 0x48, 0x0f, 0xbc, 0xc1], 0x100, 8, 0), // tzcnt rax, rcx
+        (&[0xf3, 0x0f, 0xbc, 0xc1], 1 << 32, 32, cf),   // tzcnt eax, ecx
+        (&[0xf3, 0x0f, 0xbc, 0xc1], 1, 0, zf),
+        (&[0xf3, 0x0f, 0xbd, 0xc1], 1, 31, 0),          // lzcnt eax, ecx
+        (&[0xf3, 0x48, 0x0f, 0xbd, 0xc1], 0, 64, cf),   // lzcnt rax, rcx
+        (&[0x0f, 0x01, 0xcb], 0, 0xffff_ffff, 1 << 18), // stac
+        (&[0x66, 0x0f, 0xae, 0x31], 0, 0xffff_ffff, 0), // clwb [rcx]
+    ] {
+        let mut board = Board::long(program);
+        let (exit, _, after) = step(&mut board, |state| {
+            (state.regs.rax, state.regs.rcx) = (0xffff_ffff, rcx)
+        });
+        assert_eq!(exit, Exit::Stepped, "{program:x?}");
+        let end = CODE + program.len() as u64;
+        assert_eq!(
+            (after.regs.rip, after.regs.rax, after.regs.rflags),
+            (end, rax, flags | 2),
+            "{program:x?}"
+        );
+    }
+    // The CPU by itself takes TZCNT for BSF, and does not know the others.
+    let mut board = Board::protected(&[0xf3, 0x0f, 0xbc, 0xc1, 0xf3, 0x0f, 0xb8, 0xc1]);
+    board.set(|state| (state.regs.rax, state.regs.rcx) = (5, 0));
+    assert_eq!((board.run_to_exception(), board.state().regs.rax), (6, 5));
+}
+
+#[test]
+fn forgetting_translations_by_identifier() {
+    // invpcid rax, [0x5000]
+    for (kind, pcid, is_fine) in [
+        (2_u64, 0_u64, true),
+        (0, 0xfff, true),
+        (4, 0, false),
+        (1, 0x1000, false),
+    ] {
+        let mut board = guarded(&[0x66, 0x0f, 0x38, 0x82, 0x04, 0x25, 0, 0x50, 0, 0]);
+        board.load(0x5000, &pcid.to_le_bytes());
+        let (_, _, after) = step(&mut board, |state| state.regs.rax = kind);
+        assert_eq!(after.regs.rip == CODE + 10, is_fine, "{kind} {pcid:x}");
+    }
+}
+
+#[test]
+fn the_check_value_of_crc_32c() {
+    // crc32 rax, rcx; crc32 eax, dl: of "123456789", complemented before and after.
+    let program = [0xf2, 0x48, 0x0f, 0x38, 0xf1, 0xc1, 0xf2, 0x0f, 0x38, 0xf0, 0xc2];
+    let mut board = Board::long(&program);
+    let (_, _, middle) = step(&mut board, |state| {
+        (state.regs.rax, state.regs.rdx) = (0xffff_ffff, u64::from(b'9'));
+        state.regs.rcx = u64::from_le_bytes(*b"12345678");
+    });
+    let (_, _, after) = step(&mut board, |state| *state = middle);
+    assert_eq!(after.regs.rax, 0xffff_ffff ^ 0xe306_9283);
+}
+
+#[test]
+fn an_instruction_that_faults_is_not_traced() {
+    for (program, handler) in [(&[0xf7, 0xf0][..], 0_u64), (&[0xcc], 3)] {
+        let mut board = Board::protected(program); // div eax; int3
+        let (_, _, after) = step(&mut board, |state| {
+            state.regs.rax = 0;
+            state.regs.rflags |= 0x100;
+        });
+        assert_eq!(after.regs.rip, 0x3000 + 16 * handler);
+        // The handler's first instruction is not traced, either.
+        let flags = board.u32(0x8000 - 4);
+        assert_eq!((flags & 0x100, after.regs.rflags & 0x100), (0x100, 0));
+    }
+}
