@@ -35,7 +35,7 @@ impl Machine {
         let ports = memory.create_address_space("I/O", &io).unwrap();
         let ram = memory.region("ram").ram(RamBlock::anonymous(0x1_0000).unwrap());
         memory.update(|tx| tx.add_subregion(&system, 0, &ram)).unwrap();
-        kvm.attach(&space, &ports, None).unwrap();
+        kvm.attach(&memory, &space, &ports, None).unwrap();
         let hole = memory.region("hole").io(0x1000, Arc::new(UnassignedIo));
         Some(Machine {
             kvm,
