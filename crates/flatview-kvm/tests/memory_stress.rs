@@ -9,10 +9,10 @@
 mod support;
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use flatview::{MemTxAttrs, Region, UnassignedIo};
-use flatview_accel::{Exit, Signals, Vcpu, VcpuConfig};
+use flatview_accel::{Control, Exit, Signals, Vcpu, VcpuConfig};
 use flatview_kvm::{KvmAccelerator, KvmConfig};
 use support::Board;
 
@@ -114,13 +114,43 @@ impl Machine {
         u64::from_le_bytes(bytes)
     }
 
-    /// Returns when the guest has read the whole array in the map that there is now.
-    fn wait_for(&self, index: u32) {
-        let before = self.word(report(index));
-        while self.word(report(index)) < before + 2 {
-            assert_eq!(self.word(report(index) + 8), 0, "words that are wrong");
-            thread::yield_now();
+    /// Returns when all vCPUs have read the whole array in the map that there is now.
+    fn wait_for(&self, vcpus: &Running<'_>) {
+        for (index, thread) in (0..).zip(&vcpus.threads) {
+            let before = self.word(report(index));
+            while self.word(report(index)) < before + 2 {
+                assert_eq!(self.word(report(index) + 8), 0, "words that are wrong");
+                assert!(!thread.is_finished(), "a vCPU came out");
+                thread::yield_now();
+            }
         }
+    }
+}
+
+/// vCPUs that run. They come out when this goes, whatever has failed.
+struct Running<'scope> {
+    threads: Vec<ScopedJoinHandle<'scope, (Exit, u64)>>,
+    controls: Vec<Arc<Control>>,
+}
+
+impl Running<'_> {
+    /// Gets all of them out. They are where they are meant to be.
+    fn stop(mut self) {
+        let threads = std::mem::take(&mut self.threads);
+        drop(self);
+        for thread in threads {
+            let (exit, rip) = thread.join().unwrap();
+            assert_eq!(exit, Exit::Requested);
+            assert!((CODE..CODE + READER.len() as u64).contains(&rip), "{rip:#x}");
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.controls
+            .iter()
+            .for_each(|control| control.raise(Signals::EXIT));
     }
 }
 
@@ -139,16 +169,18 @@ fn w5_no_access_finds_a_hole_while_slots_are_split_and_merged() {
     let slots = support::slots(&kvm);
     let before = kvm.statistics();
     thread::scope(|scope| {
-        let mut threads = Vec::new();
-        let mut controls = Vec::new();
+        let mut running = Running {
+            threads: Vec::new(),
+            controls: Vec::new(),
+        };
         for (mut vcpu, config) in vcpus {
-            controls.push(config.control);
-            threads.push(scope.spawn(move || {
+            running.controls.push(config.control);
+            running.threads.push(scope.spawn(move || {
                 let exit = vcpu.run().unwrap();
                 (exit, vcpu.state().unwrap().regs.rip)
             }));
         }
-        (0..VCPUS).for_each(|index| machine.wait_for(index));
+        machine.wait_for(&running);
         let mut state = 0_usize;
         for change in 0..400_usize {
             // Every pair of states that differ in one overlay or in two comes up sooner or later.
@@ -165,20 +197,15 @@ fn w5_no_access_finds_a_hole_while_slots_are_split_and_merged() {
                 Ok(())
             });
             if change % 8 == 0 {
-                (0..VCPUS).for_each(|index| machine.wait_for(index));
+                machine.wait_for(&running);
             }
         }
         machine.board.update(|tx| {
             let mut overlays = machine.overlays.iter();
             overlays.try_for_each(|overlay| tx.set_enabled(overlay, false))
         });
-        (0..VCPUS).for_each(|index| machine.wait_for(index));
-        controls.iter().for_each(|control| control.raise(Signals::EXIT));
-        for thread in threads {
-            let (exit, rip) = thread.join().unwrap();
-            assert_eq!(exit, Exit::Requested);
-            assert!((CODE..CODE + READER.len() as u64).contains(&rip), "{rip:#x}");
-        }
+        machine.wait_for(&running);
+        running.stop();
     });
     (0..VCPUS).for_each(|index| assert_eq!(machine.word(report(index) + 8), 0));
     let after = kvm.statistics();
