@@ -1,6 +1,7 @@
 //! What an accelerator is asked to be.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use flatview_accel::CpuidLeaf;
 
@@ -29,6 +30,8 @@ pub struct KvmConfig {
     /// Dirty pages are told of in rings of so many entries, one for each vCPU: a power of two (rule P21). `None`: in
     /// bitmaps.
     pub dirty_ring: Option<u32>,
+    /// How often the rings are emptied when nobody asks, so that few vCPUs find theirs full. At least a millisecond.
+    pub dirty_ring_interval: Duration,
     /// With bitmaps: pages are write-protected anew when they are cleared, in pieces, not when the bitmap is read
     /// (`KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`, rule P20). Where the kernel has that.
     pub manual_protect: bool,
@@ -48,6 +51,7 @@ impl Default for KvmConfig {
             irqchip: IrqChip::Off,
             pit: true,
             dirty_ring: None,
+            dirty_ring_interval: Duration::from_secs(1),
             manual_protect: true,
             max_slots: None,
             max_slot_size: None,

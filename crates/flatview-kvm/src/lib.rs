@@ -6,6 +6,7 @@ mod capabilities;
 mod coalesced;
 mod config;
 mod counters;
+mod dirty;
 mod error;
 mod gate;
 mod io;

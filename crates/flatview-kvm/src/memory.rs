@@ -20,20 +20,20 @@ mod batch;
 mod pieces;
 
 #[cfg(test)]
-#[path = "memory_test.rs"]
-mod tests;
+mod random_test;
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flatview::listener::priority;
+use flatview::listener::{LogSync, priority};
 use flatview::{
     AddressRange, AddressSpace, DirtyClients, FlatRange, FlatView, IoEventFd, ListenerResult, MemoryListener,
     MemoryRegionSection, Undo, ViewChange,
 };
 
 use crate::KvmError;
+use crate::dirty;
 use crate::io::Bus;
 use crate::vm::Vm;
 use batch::{Kernel, Queue};
@@ -206,5 +206,29 @@ impl MemoryListener for KvmMemoryListener {
             0 => Ok(self.vm.remove_coalesced_zone(Bus::Memory, addresses)?),
             _ => Ok(()),
         }
+    }
+
+    fn log_sync_mode(&self) -> LogSync {
+        self.vm.dirty.log_sync_mode(self.address_space)
+    }
+
+    fn log_sync(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        Ok(dirty::log_sync(
+            &self.vm,
+            self.address_space,
+            section.range().range(),
+        )?)
+    }
+
+    fn log_sync_global(&self, _: bool) -> ListenerResult {
+        Ok(dirty::log_sync_global(&self.vm)?)
+    }
+
+    fn log_clear(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+        Ok(dirty::log_clear(
+            &self.vm,
+            self.address_space,
+            section.range().range(),
+        )?)
     }
 }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::cell::Cell;
+use std::ffi::{c_uint, c_ulong};
 use std::io;
 use std::mem::zeroed;
 use std::ops::Deref;
@@ -10,9 +11,11 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 
-use kvm_bindings::{KVMIO, kvm_interrupt, kvm_ioeventfd, kvm_irqfd, kvm_xsave};
+use kvm_bindings::{
+    KVMIO, kvm_clear_dirty_log, kvm_dirty_log, kvm_interrupt, kvm_ioeventfd, kvm_irqfd, kvm_xsave,
+};
 use kvm_ioctls::{VcpuFd, VmFd};
-use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl::{_IOC_NONE, _IOC_READ, _IOC_WRITE, ioctl, ioctl_expr, ioctl_with_ref};
 use vmm_sys_util::ioctl_iow_nr;
 use vmm_sys_util::signal::register_signal_handler;
 
@@ -235,5 +238,78 @@ impl Drop for SharedPage {
     fn drop(&mut self) {
         // SAFETY: it is this value's own mapping, and nobody borrows from it any more.
         unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
+    }
+}
+
+const KVM_GET_DIRTY_LOG: c_ulong = ioctl_expr(_IOC_WRITE, KVMIO, 0x42, argument::<kvm_dirty_log>());
+const KVM_CLEAR_DIRTY_LOG: c_ulong = ioctl_expr(
+    _IOC_READ | _IOC_WRITE,
+    KVMIO,
+    0xc0,
+    argument::<kvm_clear_dirty_log>(),
+);
+const KVM_RESET_DIRTY_RINGS: c_ulong = ioctl_expr(_IOC_NONE, KVMIO, 0xc7, 0);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an ioctl's argument has a few bytes"
+)]
+const fn argument<T>() -> c_uint {
+    size_of::<T>() as c_uint
+}
+
+/// `KVM_GET_DIRTY_LOG`: one bit for each page of a slot. `kvm-ioctls` has it too, and allocates the bitmap anew each
+/// time.
+///
+/// # Safety
+///
+/// If the kernel has this slot, and logs for it, then it has no more pages than `bitmap` has bits.
+pub(crate) unsafe fn get_dirty_log(vm: &VmFd, slot: u32, bitmap: &mut [u64]) -> Result<(), KvmError> {
+    let mut log = kvm_dirty_log {
+        slot,
+        ..kvm_dirty_log::default()
+    };
+    log.__bindgen_anon_1.dirty_bitmap = bitmap.as_mut_ptr().cast();
+    // SAFETY: the kernel writes a whole number of words, one bit for each page; the caller sees to that they are there.
+    let result = unsafe { ioctl_with_ref(vm, KVM_GET_DIRTY_LOG, &log) };
+    number("KVM_GET_DIRTY_LOG", result).map(drop)
+}
+
+/// `KVM_CLEAR_DIRTY_LOG`: the pages whose bits are set in `bitmap` are clean, and write-protected. The bitmap begins at
+/// `first_page`, a multiple of 64, and so many of its bits count: a multiple of 64, or up to the end of the slot.
+pub(crate) fn clear_dirty_log(
+    vm: &VmFd,
+    slot: u32,
+    first_page: u64,
+    pages: u32,
+    bitmap: &[u64],
+) -> Result<(), KvmError> {
+    let most = u32::try_from(bitmap.len() * 64).unwrap_or(u32::MAX);
+    let mut log = kvm_clear_dirty_log {
+        slot,
+        num_pages: pages.min(most),
+        first_page,
+        ..kvm_clear_dirty_log::default()
+    };
+    log.__bindgen_anon_1.dirty_bitmap = bitmap.as_ptr().cast_mut().cast();
+    // SAFETY: the kernel only reads the bitmap, in whole words, and no more of it than there is.
+    let result = unsafe { ioctl_with_ref(vm, KVM_CLEAR_DIRTY_LOG, &log) };
+    number("KVM_CLEAR_DIRTY_LOG", result).map(drop)
+}
+
+/// `KVM_RESET_DIRTY_RINGS`: entries of all rings that were harvested are free, and their pages write-protected.
+pub(crate) fn reset_dirty_rings(vm: &VmFd) -> Result<(), KvmError> {
+    // SAFETY: it takes nothing.
+    let result = unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS) };
+    number("KVM_RESET_DIRTY_RINGS", result).map(drop)
+}
+
+fn number(ioctl: &'static str, result: i32) -> Result<i32, KvmError> {
+    match result {
+        ..0 => Err(KvmError::Ioctl {
+            ioctl,
+            source: io::Error::last_os_error(),
+        }),
+        _ => Ok(result),
     }
 }

@@ -11,10 +11,11 @@ use tracing::trace;
 
 use crate::coalesced::Coalesced;
 use crate::counters::Counters;
+use crate::dirty::{self, Dirty};
 use crate::gate::Gate;
 use crate::irq::Irq;
 use crate::slots::SlotTable;
-use crate::{Capabilities, KvmConfig, KvmError, Slot, sys};
+use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags, sys};
 
 /// Everything that listeners and vCPUs share.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Vm {
     pub(crate) slots: [Mutex<SlotTable>; 2],
     pub(crate) coalesced: Coalesced,
     pub(crate) irq: Irq,
+    pub(crate) dirty: Dirty,
 }
 
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
@@ -67,6 +69,7 @@ impl Vm {
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
         let irq = Irq::new(&fd, &capabilities, &config)?;
+        let dirty = Dirty::new(&fd, &config, &capabilities)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -78,6 +81,7 @@ impl Vm {
             slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
             coalesced: Coalesced::default(),
             irq,
+            dirty,
         };
         sys::install_kick_handler()?;
         Ok(vm)
@@ -90,12 +94,20 @@ impl Vm {
 
     /// Makes a slot, or changes the flags of one.
     pub(crate) fn set_slot(&self, slot: &Slot) -> Result<(), KvmError> {
+        let before = self.dirty.note(slot);
         self.set_memory_region(slot, slot.size)
+            .inspect_err(|_| self.dirty.restore(slot, before))?;
+        if !slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES) {
+            dirty::forget(self, slot.id);
+        }
+        Ok(())
     }
 
     /// Deletes a slot.
     pub(crate) fn delete_slot(&self, slot: &Slot) -> Result<(), KvmError> {
-        self.set_memory_region(slot, 0)
+        self.set_memory_region(slot, 0)?;
+        dirty::forget(self, slot.id);
+        Ok(())
     }
 
     #[expect(unsafe_code, reason = "the kernel is given a piece of this process's memory")]

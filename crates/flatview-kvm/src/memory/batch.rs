@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::pieces::{Piece, to_usize};
+use super::pieces::Piece;
+use crate::dirty;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
 use crate::{KvmError, Slot, SlotFlags};
@@ -165,9 +166,7 @@ impl<'a> Kernel<'a> {
         let (vm, counters) = (self.vm, &self.vm.counters);
         match step {
             Step::Delete(slot) => {
-                if slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES) {
-                    bring_in(vm, slot)?;
-                }
+                dirty::before_delete(vm, slot)?;
                 vm.delete_slot(slot)?;
                 counters.slots_deleted.add(1);
                 self.table().remove(slot.gpa);
@@ -193,13 +192,6 @@ impl<'a> Kernel<'a> {
     }
 }
 
-/// Marks what the guest has written in a slot that is about to go (rule P22). Nobody is inside.
-fn bring_in(vm: &Vm, slot: &Slot) -> Result<(), KvmError> {
-    let words = vm
-        .fd
-        .get_dirty_log(slot.id, to_usize(slot.size))
-        .map_err(KvmError::of("KVM_GET_DIRTY_LOG"))?;
-    vm.counters.dirty_logs_read.add(1);
-    slot.block.set_dirty_lebitmap(slot.block_offset, &words);
-    Ok(())
-}
+#[cfg(test)]
+#[path = "batch_test.rs"]
+mod tests;

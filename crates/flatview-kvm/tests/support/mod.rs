@@ -18,6 +18,7 @@ use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 
 /// KVM as `config` says; `None`, after a loud word, where there is none.
 pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
+    trace::install();
     flatview_testkit::kvm().then(|| KvmAccelerator::new(config).unwrap())
 }
 
