@@ -29,6 +29,7 @@ use self::msrs::MsrSet;
 use self::page::RunPage;
 use self::reset::PowerOn;
 use crate::accel::Attachment;
+use crate::dirty::VcpuRing;
 use crate::gate::Runner;
 use crate::vm::Vm;
 use crate::{IrqChip, KvmError};
@@ -49,6 +50,7 @@ pub struct KvmVcpu {
     bus: Bus,
     runner: Arc<Runner>,
     timer: DeadlineTimer,
+    dirty_ring: Option<VcpuRing>,
     msrs: MsrSet,
     power_on: PowerOn,
     /// The registers as they were read or written last, if nothing has changed them since.
@@ -105,6 +107,7 @@ impl KvmVcpu {
         let power_on = PowerOn::new(&fd, cpuid::signature(&cpuid), vm.config.irqchip)?;
         let msrs = MsrSet::probe(&fd)?;
         let mut vcpu = KvmVcpu {
+            dirty_ring: VcpuRing::new(vm, &fd)?,
             page: RunPage::new(&vm.kvm, fd)?,
             bus: Bus::new(&config),
             runner: Arc::default(),

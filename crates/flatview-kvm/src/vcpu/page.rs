@@ -66,6 +66,8 @@ pub(super) enum KvmExit {
     SetTpr,
     /// A single step is over.
     Debug,
+    /// There is no room for more dirty pages.
+    DirtyRingFull,
     Shutdown,
     /// An event of the whole system: it is to end, one way or another.
     SystemEvent,
@@ -171,6 +173,7 @@ impl RunPage {
             kvm::KVM_EXIT_INTR => KvmExit::Interrupted,
             kvm::KVM_EXIT_SET_TPR => KvmExit::SetTpr,
             kvm::KVM_EXIT_DEBUG => KvmExit::Debug,
+            kvm::KVM_EXIT_DIRTY_RING_FULL => KvmExit::DirtyRingFull,
             kvm::KVM_EXIT_SHUTDOWN => KvmExit::Shutdown,
             kvm::KVM_EXIT_SYSTEM_EVENT => KvmExit::SystemEvent,
             kvm::KVM_EXIT_IOAPIC_EOI => {

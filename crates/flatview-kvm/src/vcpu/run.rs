@@ -137,6 +137,11 @@ impl KvmVcpu {
             }
             KvmExit::SetTpr => {}
             KvmExit::IoapicEoi { vector } => self.vm.ioapic_eoi(vector),
+            KvmExit::DirtyRingFull => {
+                if let Some(ring) = &self.dirty_ring {
+                    ring.reap()?;
+                }
+            }
             KvmExit::Debug => return Ok(Some(Exit::Stepped)),
             KvmExit::Shutdown | KvmExit::SystemEvent => {
                 self.shutdown = true;
