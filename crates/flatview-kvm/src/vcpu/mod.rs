@@ -29,6 +29,7 @@ use self::msrs::MsrSet;
 use self::page::RunPage;
 use self::reset::PowerOn;
 use crate::accel::Attachment;
+use crate::dirty::VcpuRing;
 use crate::gate::Runner;
 use crate::vm::Vm;
 use crate::{IrqChip, KvmError};
@@ -49,6 +50,7 @@ pub struct KvmVcpu {
     bus: Bus,
     runner: Arc<Runner>,
     timer: DeadlineTimer,
+    dirty_ring: Option<VcpuRing>,
     msrs: MsrSet,
     power_on: PowerOn,
     /// The registers as they were read or written last, if nothing has changed them since.
@@ -61,6 +63,8 @@ pub struct KvmVcpu {
     unfinished: bool,
     /// Without an APIC in the kernel: it waits for an interrupt.
     halted: bool,
+    /// The kernel may have an NMI that was not delivered.
+    nmi_queued: bool,
     shutdown: bool,
     if_flag: bool,
     /// Without an APIC in the kernel: an interrupt can be injected now.
@@ -103,6 +107,7 @@ impl KvmVcpu {
         let power_on = PowerOn::new(&fd, cpuid::signature(&cpuid), vm.config.irqchip)?;
         let msrs = MsrSet::probe(&fd)?;
         let mut vcpu = KvmVcpu {
+            dirty_ring: VcpuRing::new(vm, &fd)?,
             page: RunPage::new(&vm.kvm, fd)?,
             bus: Bus::new(&config),
             runner: Arc::default(),
@@ -114,6 +119,7 @@ impl KvmVcpu {
             has_registers: false,
             unfinished: false,
             halted: false,
+            nmi_queued: false,
             shutdown: false,
             if_flag: false,
             ready_for_interrupt: false,
