@@ -11,8 +11,10 @@
 //! - A [`Vcpu`] executes instructions until there is an [`Exit`].
 //! - [`Control`] is what others tell a running vCPU: [`Signals`] (an interrupt is pending, come out, …), and when it
 //!   has to come out by itself. It is the only thing that is shared with other threads.
+//! - An [`IrqChip`] is the interrupt controllers that an accelerator has itself, if it has any.
 //! - [`InterruptSource`] is whom the vCPU asks for the vector of an interrupt: the machine's interrupt controllers.
 //! - The [`Clock`] is the guest's time: the host's, or as many nanoseconds as instructions were executed.
+//! - An [`AssistedAccelerator`] is two: what the first cannot execute, the second does.
 //! - [`VcpuState`] is the registers, named and laid out as KVM's `kvm_regs` and `kvm_sregs`.
 //!
 //! # A machine's loop
@@ -36,8 +38,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod assist;
+mod assist_statistics;
 mod clock;
 mod control;
+mod irqchip;
+mod power_on;
 mod state;
 
 use std::fmt::Debug;
@@ -46,8 +52,11 @@ use std::sync::Arc;
 use flatview::{AddressSpace, FlatRange, Memory};
 use thiserror::Error;
 
+pub use assist::{AssistConfig, Assisted, AssistedAccelerator};
+pub use assist_statistics::{AssistStatistics, AssistedInstruction};
 pub use clock::Clock;
 pub use control::{Control, Signals};
+pub use irqchip::{EoiListener, IrqChip, MsiMessage};
 pub use state::{
     CpuidLeaf, DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, InstructionBytes, Msrs, Regs,
     Segment, Sregs, VcpuState,
@@ -68,6 +77,11 @@ pub trait Accelerator: Debug + Send + Sync {
     ///
     /// [`AccelError`].
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError>;
+
+    /// The interrupt controllers that it has itself. `None`: the board has them all.
+    fn irqchip(&self) -> Option<Arc<dyn IrqChip>> {
+        None
+    }
 
     /// Whether it has this whole range of a space as memory of its own that the guest reaches without an exit: what
     /// `info mtree -f` marks (rule W14).

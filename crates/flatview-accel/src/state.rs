@@ -158,9 +158,9 @@ impl Default for Fpu {
     fn default() -> Fpu {
         Fpu {
             fpr: [[0; 16]; 8],
-            fcw: 0x37f,
+            fcw: 0x40,
             fsw: 0,
-            ftwx: 0,
+            ftwx: 0xff,
             last_opcode: 0,
             last_ip: 0,
             last_dp: 0,

@@ -9,16 +9,28 @@ const VCPUS: u32 = 1;
 
 /// Executes a machine's instructions in this process.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct SoftAccelerator;
+pub struct SoftAccelerator {
+    is_assistant: bool,
+}
 
 impl SoftAccelerator {
+    /// One whose vCPUs execute what those of another accelerator cannot:
+    /// see [the crate](crate#as-an-assistant).
+    pub fn assistant() -> SoftAccelerator {
+        SoftAccelerator { is_assistant: true }
+    }
+
     /// As [`create_vcpu`](Accelerator::create_vcpu), as the type that it is.
     ///
     /// # Errors
     ///
-    /// [`AccelError::TooManyVcpus`] for any but the first; [`AccelError::Memory`] if memory cannot be logged.
+    /// [`AccelError::TooManyVcpus`] for any but the first; [`AccelError::Memory`] if memory cannot be logged. None as an
+    /// assistant.
     pub fn create_soft_vcpu(&self, config: &VcpuConfig) -> Result<SoftVcpu, AccelError> {
+        if self.is_assistant {
+            // It keeps no code: whether memory changes is nothing to it.
+            return Ok(SoftVcpu::new(config, true));
+        }
         if config.index >= VCPUS {
             return Err(AccelError::TooManyVcpus {
                 index: config.index,
@@ -30,7 +42,7 @@ impl SoftAccelerator {
             tx.set_code_logging(true);
             Ok(())
         })?;
-        Ok(SoftVcpu::new(config))
+        Ok(SoftVcpu::new(config, false))
     }
 }
 
@@ -40,7 +52,7 @@ impl Accelerator for SoftAccelerator {
     }
 
     fn has_smm(&self) -> bool {
-        true
+        !self.is_assistant
     }
 
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {

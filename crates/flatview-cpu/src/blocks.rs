@@ -20,6 +20,10 @@ impl SoftVcpu {
     /// Executes at most `most` instructions; fewer if something happens.
     pub(crate) fn execute_blocks(&mut self, most: u64) {
         self.exec.attention = false;
+        if self.exec.is_assistant {
+            // What it executes, it executes once.
+            return self.execute_uncached();
+        }
         let mut left = most;
         let mut from = None;
         while left > 0 && !self.exec.attention && self.exec.control.signals() == self.seen {
@@ -196,11 +200,29 @@ fn decoding_context(exec: &Exec, ip: u64) -> Context {
     }
 }
 
-/// Fetches an instruction byte by byte and decodes it.
+/// Fetches the first bytes of an instruction, as many as are in one page of memory. Returns how many.
+fn fetch_page(exec: &mut Exec, ip: u64, bytes: &mut [u8; 15]) -> Result<usize, Fault> {
+    let linear = code_address(exec, ip)?;
+    let Some(window) = exec.code_window(linear)? else {
+        return Ok(0);
+    };
+    let within = exec.mode.code_last.saturating_sub(ip).saturating_add(1);
+    let len = index(within.min(PAGE - (linear & OFFSET)).min(bytes.len() as u64));
+    Ok(match window.read(linear & OFFSET, &mut bytes[..len]) {
+        Ok(()) => len,
+        Err(_) => 0,
+    })
+}
+
+/// Fetches an instruction and decodes it: byte by byte where it leaves a page, or comes from no memory.
 fn fetch(exec: &mut Exec) -> Result<Op, Fault> {
     let ip = exec.rip;
     let mut bytes = [0; 15];
-    for len in 1..=bytes.len() {
+    let known = fetch_page(exec, ip, &mut bytes)?;
+    if let Some(op) = decode(&bytes[..known], decoding_context(exec, ip), 1).ops.first() {
+        return Ok(*op);
+    }
+    for len in known + 1..=bytes.len() {
         let linear = code_address(exec, exec.wrap_ip(ip.wrapping_add(len as u64 - 1)))?;
         bytes[len - 1] = exec.fetch(linear)?;
         let decoded = decode(&bytes[..len], decoding_context(exec, ip), 1);
@@ -248,6 +270,10 @@ fn finish(exec: &mut Exec) -> u64 {
 #[cold]
 fn fault(exec: &mut Exec, entry: u64, op: &Op) {
     exec.rip = exec.wrap_ip(entry.wrapping_add(u64::from(op.start)));
+    if exec.exception.is_unknown {
+        exec.done -= 1;
+        return exec.leave_unemulated();
+    }
     if let Some(address) = exec.exception.not_canonical {
         // Beside the stack pointer, or somewhere else that the instruction names?
         let distance = address.wrapping_sub(exec.r.gpr[RSP]).cast_signed().unsigned_abs();
@@ -264,21 +290,15 @@ fn fault(exec: &mut Exec, entry: u64, op: &Op) {
 
 /// Keeps what could not be executed.
 fn record_undefined(exec: &mut Exec) {
-    let exception = exec.exception;
     let mut record = UndefinedInstruction {
         ip: exec.rip,
         cs_base: exec.segs[CS].base,
         ..UndefinedInstruction::default()
     };
-    let address = exec.wrap(record.cs_base.wrapping_add(record.ip));
-    for place in &mut record.bytes {
-        // A page further on may be missing.
-        match exec.load_system(exec.wrap(address.wrapping_add(u64::from(record.len)))) {
-            Ok(byte) => *place = byte,
-            Err(Fault) => break,
-        }
+    let bytes = exec.instruction_bytes();
+    for (place, &byte) in record.bytes.iter_mut().zip(bytes.as_slice()) {
+        *place = byte;
         record.len += 1;
     }
     exec.undefined.push(record);
-    exec.exception = exception;
 }

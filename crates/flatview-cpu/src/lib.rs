@@ -49,6 +49,25 @@
 //! system management mode with the state save map of AMD64; SYSCALL and SYSENTER; the x87, SSE and SSE2. CPUID says
 //! what there is, with the signature of QEMU's `qemu64`. SeaBIOS, GRUB and U-Boot run: `flatview-pc` tests it.
 //!
+//! # As an assistant
+//!
+//! A vCPU of [`SoftAccelerator::assistant`] executes what another accelerator cannot, an instruction now and then
+//! ([`flatview_accel::AssistedAccelerator`]). It keeps nothing of the guest's memory from one step to the next, does not
+//! ask for memory to be logged, and takes no signals but the level [A20M](flatview_accel::Signals::A20M): interrupts are
+//! the other's. An [injection](flatview_accel::Injection) that comes with the state is delivered.
+//!
+//! An instruction that it has not, either, is [`Exit::Unemulated`](flatview_accel::Exit::Unemulated), with nothing done;
+//! so are `CPUID`, CR8 and the MSRs that are no part of the state, of which the other one knows more, task switches,
+//! and virtual 8086 mode. What is no instruction on any processor, and `UD2`, is the guest's #UD.
+//!
+//! It can be in states that the CPU by itself refuses ([`BadState`](flatview_accel::AccelError::BadState)):
+//!
+//! - CR4: UMIP, SMEP, SMAP and PCIDE count. VMXE, SMXE, FSGSBASE, OSXSAVE, KL and UINTR are kept: they enable what it
+//!   does not execute. PKE is kept: a page that user mode reaches and that has a protection key other than 0 cannot be
+//!   accessed (`Unemulated`), and key 0 is taken as open. LA57, CET, PKS and FRED are refused.
+//! - EFER: FFXSR counts. SVME, TCE, MCOMMIT, INTWB and AIBRSE are kept. LMSLE and UAIE are refused.
+//! - System management mode and virtual 8086 mode are refused.
+//!
 //! # What there is not
 //!
 //! - MMX; exceptions of floating point (they are noted, and answered as if masked); rounding of SSE other than to
@@ -76,5 +95,7 @@ mod undefined;
 mod vcpu;
 
 pub use accel::SoftAccelerator;
+pub use decode::instruction_name;
+pub use exec::cpuid::cpuid_leaves;
 pub use undefined::UndefinedInstruction;
 pub use vcpu::SoftVcpu;

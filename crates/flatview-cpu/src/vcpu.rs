@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flatview::{FlatView, Memory, RamBlock};
-use flatview_accel::{AccelError, DescriptorTable, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
+use flatview_accel::{AccelError, DescriptorTable, Exit, Fpu, Signals, Vcpu, VcpuConfig, VcpuState};
 
 use crate::code::cache::Cache;
 use crate::code::pages::CodePages;
@@ -38,7 +38,7 @@ pub struct SoftVcpu {
 }
 
 impl SoftVcpu {
-    pub(crate) fn new(config: &VcpuConfig) -> SoftVcpu {
+    pub(crate) fn new(config: &VcpuConfig, is_assistant: bool) -> SoftVcpu {
         let table = DescriptorTable::default();
         let none = Seg::null(0);
         let exec = Exec {
@@ -57,9 +57,9 @@ impl SoftVcpu {
             cr3: 0,
             cr4: 0,
             dr: [0; 8],
-            msrs: Msrs::new(),
-            x87: X87::new(),
-            sse: Sse::new(),
+            msrs: Msrs::default(),
+            x87: X87::from_state(&Fpu::default()),
+            sse: Sse::from_state(&Fpu::default()),
             mode: Exec::no_mode(),
             halted: false,
             shadow: false,
@@ -67,6 +67,10 @@ impl SoftVcpu {
             smm: false,
             smbase: 0,
             shutdown: false,
+            injected: None,
+            nmi_pending: false,
+            is_assistant,
+            unemulated: None,
             exception: Exception::default(),
             flow: Flow::Next,
             attention: false,
@@ -137,7 +141,11 @@ impl SoftVcpu {
             return Err(Exit::Shutdown);
         }
         let control = Arc::clone(&exec.control);
-        let signals = control.signals();
+        let mut signals = control.signals();
+        if exec.is_assistant {
+            // Everything else is for the accelerator that it works for.
+            signals &= Signals::A20M;
+        }
         self.seen = signals;
         if signals.contains(Signals::EXIT) {
             self.seen -= control.clear(Signals::EXIT);
@@ -162,7 +170,7 @@ impl SoftVcpu {
             exec.init();
             return Ok(true);
         }
-        if self.interrupt(signals) {
+        if exec.inject() || self.interrupt(signals) {
             return Ok(true);
         }
         if self.exec.halted {
@@ -173,6 +181,10 @@ impl SoftVcpu {
 
     /// Lets go of the views of memory: whoever waits until nobody looks at something does not wait for this CPU.
     fn release(&mut self) {
+        if self.exec.is_assistant {
+            // Others write to memory and page tables in the meantime.
+            self.exec.tlb.flush();
+        }
         let bus = &mut self.exec.bus;
         bus.memory.release();
         bus.io.release();
@@ -184,7 +196,7 @@ impl SoftVcpu {
     /// Takes the interrupt of the highest priority (Intel SDM vol. 3, table 7-2).
     fn interrupt(&mut self, signals: Signals) -> bool {
         let exec = &mut self.exec;
-        if exec.shadow {
+        if exec.shadow || exec.is_assistant {
             return false;
         }
         if signals.contains(Signals::SMI) && !exec.smm {
@@ -192,8 +204,10 @@ impl SoftVcpu {
             exec.enter_smm();
             return true;
         }
-        if signals.contains(Signals::NMI) && !exec.nmi_masked {
-            self.seen -= exec.control.clear(Signals::NMI);
+        if (exec.nmi_pending || signals.contains(Signals::NMI)) && !exec.nmi_masked {
+            if !std::mem::take(&mut exec.nmi_pending) {
+                self.seen -= exec.control.clear(Signals::NMI);
+            }
             exec.nmi_masked = true;
             exec.halted = false;
             exec.hardware_interrupt(2);
@@ -232,10 +246,12 @@ impl SoftVcpu {
     fn execute(&mut self, most: u64) {
         let is_traced = self.exec.r.flags.has(TF);
         if is_traced || self.exec.shadow {
-            self.exec.shadow = false;
+            let shadow = std::mem::take(&mut self.exec.shadow);
             self.execute_blocks(1);
-            // The shadow of an instruction that loads SS covers the trap, too.
-            if is_traced && !self.exec.shadow {
+            if self.exec.unemulated.is_some() {
+                self.exec.shadow = shadow;
+            } else if is_traced && !self.exec.shadow {
+                // The shadow of an instruction that loads SS covers the trap, too.
                 self.exec.single_step_trap();
             }
         } else {
@@ -248,6 +264,10 @@ impl Vcpu for SoftVcpu {
     fn run(&mut self) -> Result<Exit, AccelError> {
         self.begin();
         loop {
+            if let Some(instruction) = self.exec.unemulated.take() {
+                self.release();
+                return Ok(Exit::Unemulated(instruction));
+            }
             match self.events(true) {
                 Err(Exit::Deadline) => return Ok(Exit::Deadline),
                 Err(exit) => {
@@ -265,16 +285,20 @@ impl Vcpu for SoftVcpu {
 
     fn step(&mut self) -> Result<Exit, AccelError> {
         self.begin();
-        match self.events(false) {
-            Err(exit) => return Ok(exit),
-            Ok(true) => {}
-            Ok(false) => self.execute(1),
+        let events = self.events(false);
+        if events == Ok(false) {
+            self.execute(1);
         }
         self.exec.sync_clock();
-        Ok(if self.exec.shutdown {
-            Exit::Shutdown
-        } else {
-            Exit::Stepped
+        if self.exec.is_assistant {
+            // Nobody knows when it is asked again.
+            self.release();
+        }
+        Ok(match (self.exec.unemulated.take(), events) {
+            (_, Err(exit)) => exit,
+            (Some(instruction), _) => Exit::Unemulated(instruction),
+            (None, Ok(_)) if self.exec.shutdown => Exit::Shutdown,
+            (None, Ok(_)) => Exit::Stepped,
         })
     }
 
@@ -288,6 +312,7 @@ impl Vcpu for SoftVcpu {
 
     fn reset(&mut self) -> Result<(), AccelError> {
         self.exec.power_on();
+        self.exec.unemulated = None;
         self.exec.code.clear();
         self.cache.clear();
         Ok(())

@@ -2,17 +2,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flatview::{AddressSpace, FlatRange, Registration, Size};
-use flatview_accel::{AccelError, Accelerator, Vcpu, VcpuConfig};
+use flatview::{AddressSpace, FlatRange, Memory, Registration, Size};
+use flatview_accel::{AccelError, Accelerator, IrqChip, Vcpu, VcpuConfig};
 
+use crate::coalesced::Drained;
+use crate::io::KvmIoListener;
 use crate::memory::KvmMemoryListener;
+use crate::slots::SlotTable;
 use crate::vm::Vm;
-use crate::{Capabilities, KvmConfig, KvmError, KvmVcpu, Slot, Statistics};
+use crate::{Capabilities, KvmConfig, KvmError, KvmIrqChip, KvmVcpu, Slot, Statistics};
 
 /// A virtual machine of KVM: its memory follows address spaces, and it makes vCPUs.
 #[derive(Debug)]
 pub struct KvmAccelerator {
-    vm: Arc<Vm>,
+    pub(crate) vm: Arc<Vm>,
     attached: Mutex<Option<Arc<Attachment>>>,
 }
 
@@ -21,8 +24,28 @@ pub struct KvmAccelerator {
 pub(crate) struct Attachment {
     /// By number of the address space.
     spaces: Vec<AddressSpace>,
+    io: AddressSpace,
     #[expect(dead_code, reason = "dropping it unregisters the listeners")]
     registrations: Vec<Registration>,
+    #[expect(dead_code, reason = "dropping it takes the ring of coalesced writes away")]
+    drained: Drained,
+}
+
+impl Attachment {
+    fn check(&self, spaces: &[AddressSpace], io: &AddressSpace) -> Result<(), KvmError> {
+        if self.spaces == spaces && self.io == *io {
+            return Ok(());
+        }
+        Err(KvmError::OtherSpaces {
+            has: names(&self.spaces, &self.io),
+            asked: names(spaces, io),
+        })
+    }
+}
+
+fn names(spaces: &[AddressSpace], io: &AddressSpace) -> Box<[Box<str>]> {
+    let all = spaces.iter().chain([io]);
+    all.map(|space| space.name().into()).collect()
 }
 
 impl KvmAccelerator {
@@ -62,23 +85,65 @@ impl KvmAccelerator {
             .unwrap_or_default()
     }
 
-    /// Lets memory follow the spaces of `config`. The first vCPU does it; others have the same spaces.
-    fn attach(&self, config: &VcpuConfig) -> Result<Arc<Attachment>, AccelError> {
+    /// The kernel's interrupt controllers; `None` with [`IrqChip::Off`](crate::IrqChip::Off).
+    pub fn kvm_irqchip(&self) -> Option<KvmIrqChip> {
+        KvmIrqChip::of(&self.vm)
+    }
+
+    /// How many memory slots there can still be (rule W13): of the address space that has the fewest left.
+    pub fn free_slots(&self) -> usize {
+        let free = |slots: &Mutex<SlotTable>| {
+            let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.most() - slots.len()
+        };
+        self.vm.slots.iter().map(free).min().unwrap_or_default()
+    }
+
+    /// Lets the virtual machine follow address spaces from now on: its memory is that of `memory`, its ports are those
+    /// of `io`, and its memory in system management mode is that of `smm`, where the kernel
+    /// [has one](Accelerator::has_smm).
+    ///
+    /// Whoever makes a vCPU need not call this: the first one does it. It is for those who want memory in the kernel
+    /// without vCPUs. With the same spaces it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`AccelError::Memory`] if the kernel does not take what the spaces show; [`KvmError::OtherSpaces`] in an
+    /// [`AccelError::Host`] if it follows others.
+    pub fn attach(
+        &self,
+        machine: &Memory,
+        memory: &AddressSpace,
+        io: &AddressSpace,
+        smm: Option<&AddressSpace>,
+    ) -> Result<(), AccelError> {
+        self.attachment(machine, memory, io, smm).map(drop)
+    }
+
+    pub(crate) fn attachment(
+        &self,
+        machine: &Memory,
+        memory: &AddressSpace,
+        io: &AddressSpace,
+        smm: Option<&AddressSpace>,
+    ) -> Result<Arc<Attachment>, AccelError> {
+        let smm = smm.filter(|_| self.has_smm());
+        let spaces: Vec<AddressSpace> = [memory].into_iter().chain(smm).cloned().collect();
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(attached) = &*attached {
+            attached.check(&spaces, io)?;
             return Ok(Arc::clone(attached));
-        }
-        let mut spaces = vec![config.memory.clone()];
-        if self.has_smm() {
-            spaces.extend(config.smm.clone());
         }
         let mut registrations = Vec::new();
         for (index, space) in spaces.iter().enumerate() {
             registrations.push(space.register(Arc::new(KvmMemoryListener::new(&self.vm, index)))?);
         }
+        registrations.push(io.register(Arc::new(KvmIoListener::new(&self.vm)))?);
         let new = Arc::new(Attachment {
             spaces,
+            io: io.clone(),
             registrations,
+            drained: Drained::new(&self.vm, machine, memory, io),
         });
         *attached = Some(Arc::clone(&new));
         Ok(new)
@@ -90,7 +155,14 @@ impl KvmAccelerator {
     ///
     /// [`AccelError`].
     pub fn create_kvm_vcpu(&self, config: VcpuConfig) -> Result<KvmVcpu, AccelError> {
-        let attachment = self.attach(&config)?;
+        let VcpuConfig {
+            machine,
+            memory,
+            io,
+            smm,
+            ..
+        } = &config;
+        let attachment = self.attachment(machine, memory, io, smm.as_ref())?;
         KvmVcpu::new(&self.vm, attachment, config)
     }
 }
@@ -101,11 +173,16 @@ impl Accelerator for KvmAccelerator {
     }
 
     fn has_smm(&self) -> bool {
-        self.vm.capabilities.smm && self.vm.capabilities.address_spaces > 1
+        self.vm.capabilities.has_smm()
     }
 
     fn create_vcpu(&self, config: VcpuConfig) -> Result<Box<dyn Vcpu>, AccelError> {
         Ok(Box::new(self.create_kvm_vcpu(config)?))
+    }
+
+    fn irqchip(&self) -> Option<Arc<dyn IrqChip>> {
+        self.kvm_irqchip()
+            .map(|irqchip| Arc::new(irqchip) as Arc<dyn IrqChip>)
     }
 
     /// Rule W14.
@@ -120,7 +197,7 @@ impl Accelerator for KvmAccelerator {
             return false;
         };
         let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = self.vm.config.max_slot_size.unwrap_or(u64::MAX);
+        let most = self.vm.max_slot_size();
         slots
             .at(range.start())
             .is_some_and(|slot| Size::from(slot.size) == range.size().min(most.into()))

@@ -49,6 +49,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether vCPUs can enter system management mode and see other memory in it.
+    pub(crate) fn has_smm(&self) -> bool {
+        self.smm && self.address_spaces > 1
+    }
+
     pub(crate) fn of(vm: &VmFd) -> Capabilities {
         let number =
             |capability: u32| u32::try_from(vm.check_extension_raw(capability.into())).unwrap_or_default();

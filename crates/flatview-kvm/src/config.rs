@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flatview_accel::CpuidLeaf;
+
 /// Which interrupt controllers the kernel has (QEMU's `kernel-irqchip`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IrqChip {
@@ -11,7 +13,7 @@ pub enum IrqChip {
     Off,
     /// The local APICs; the machine has the I/O APIC, the 8259As and the PIT (`split`).
     Split,
-    /// All of them, and the PIT.
+    /// All of them.
     Kernel,
 }
 
@@ -23,6 +25,8 @@ pub struct KvmConfig {
     pub device: PathBuf,
     /// Which interrupt controllers the kernel has.
     pub irqchip: IrqChip,
+    /// With [`IrqChip::Kernel`]: the kernel has the PIT as well (`KVM_CREATE_PIT2`).
+    pub pit: bool,
     /// Dirty pages are told of in rings of so many entries, one for each vCPU: a power of two (rule P21). `None`: in
     /// bitmaps.
     pub dirty_ring: Option<u32>,
@@ -33,8 +37,11 @@ pub struct KvmConfig {
     pub manual_protect: bool,
     /// The most memory slots that are used. `None`: as many as the kernel has.
     pub max_slots: Option<u32>,
-    /// The most bytes of a memory slot: a power of two (rule W8). `None`: any number.
+    /// The most bytes of a memory slot: a power of two from 4 KiB to 4 TiB (rule W8). `None`: 4 TiB.
     pub max_slot_size: Option<u64>,
+    /// What `CPUID` answers; each vCPU's APIC id is put in. `None`: everything that the kernel can give a guest
+    /// (`KVM_GET_SUPPORTED_CPUID`).
+    pub cpuid: Option<Vec<CpuidLeaf>>,
 }
 
 impl Default for KvmConfig {
@@ -42,11 +49,13 @@ impl Default for KvmConfig {
         KvmConfig {
             device: "/dev/kvm".into(),
             irqchip: IrqChip::Off,
+            pit: true,
             dirty_ring: None,
             dirty_ring_interval: Duration::from_secs(1),
             manual_protect: true,
             max_slots: None,
             max_slot_size: None,
+            cpuid: None,
         }
     }
 }

@@ -3,13 +3,19 @@
 
 mod accel;
 mod capabilities;
+mod coalesced;
 mod config;
 mod counters;
 mod dirty;
 mod error;
 mod gate;
+mod io;
+mod irq;
 mod memory;
+#[cfg(test)]
+mod probe;
 mod slots;
+mod speed;
 mod sys;
 mod vcpu;
 mod vm;
@@ -19,5 +25,8 @@ pub use capabilities::Capabilities;
 pub use config::{IrqChip, KvmConfig};
 pub use counters::Statistics;
 pub use error::KvmError;
+pub use io::Bus;
+pub use irq::{IrqFd, KvmIrqChip, Route, Routes};
 pub use slots::{Slot, SlotFlags};
+pub use speed::measure_speed;
 pub use vcpu::KvmVcpu;

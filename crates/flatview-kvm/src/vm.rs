@@ -7,10 +7,13 @@ use std::sync::Mutex;
 
 use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VmFd};
+use tracing::trace;
 
+use crate::coalesced::Coalesced;
 use crate::counters::Counters;
 use crate::dirty::{self, Dirty};
 use crate::gate::Gate;
+use crate::irq::Irq;
 use crate::slots::SlotTable;
 use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags, sys};
 
@@ -26,15 +29,30 @@ pub(crate) struct Vm {
     /// By number of the address space: memory, and memory in system management mode.
     pub(crate) slots: [Mutex<SlotTable>; 2],
     pub(crate) dirty: Dirty,
+    pub(crate) coalesced: Coalesced,
+    pub(crate) irq: Irq,
 }
 
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
 /// firmware that no machine of this project uses, and that QEMU uses for it.
 const IDENTITY_MAP: u64 = 0xfeff_c000;
 
+/// The most bytes of a slot where nothing else is asked for. The kernel takes less than 2^31 pages
+/// (`KVM_MEM_MAX_NR_PAGES`); this is the next power of two.
+const MAX_SLOT_SIZE: u64 = 1 << 42;
+
 impl Vm {
     /// Opens KVM and makes a virtual machine without memory and vCPUs, in QEMU's order.
     pub(crate) fn new(config: KvmConfig) -> Result<Vm, KvmError> {
+        if let Some(value) = config.max_slot_size
+            && !(value.is_power_of_two() && (0x1000..=MAX_SLOT_SIZE).contains(&value))
+        {
+            return Err(KvmError::BadOption {
+                option: "max_slot_size",
+                value,
+                why: "it has to be a power of two from a page to 4 TiB",
+            });
+        }
         let kvm = open(&config)?;
         let version = kvm.get_api_version();
         if u32::try_from(version) != Ok(KVM_API_VERSION) {
@@ -51,6 +69,7 @@ impl Vm {
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
         let dirty = Dirty::new(&fd, &config, &capabilities)?;
+        let irq = Irq::new(&fd, &capabilities, &config)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -61,9 +80,16 @@ impl Vm {
             counters: Counters::default(),
             slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
             dirty,
+            coalesced: Coalesced::default(),
+            irq,
         };
         sys::install_kick_handler()?;
         Ok(vm)
+    }
+
+    /// The most bytes of a slot (rule W8).
+    pub(crate) fn max_slot_size(&self) -> u64 {
+        self.config.max_slot_size.unwrap_or(MAX_SLOT_SIZE)
     }
 
     /// Makes a slot, or changes the flags of one.
@@ -93,6 +119,14 @@ impl Vm {
             memory_size: size,
             userspace_addr: slot.host_address as u64,
         };
+        trace!(
+            target: "flatview::kvm",
+            slot = slot.id,
+            gpa = format_args!("{:#x}", slot.gpa),
+            size = format_args!("{size:#x}"),
+            flags = slot.flags.bits(),
+            "KVM_SET_USER_MEMORY_REGION"
+        );
         // SAFETY: the memory is a block's, which the slot keeps mapped until the kernel has let go of it; that others
         // change it is what a block is for. The kernel refuses slots that overlap.
         let set = unsafe { self.fd.set_user_memory_region(region) };

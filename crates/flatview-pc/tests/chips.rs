@@ -33,7 +33,7 @@ impl Board {
         let timers = TimerQueue::new(Arc::clone(&control));
         let lapic = Lapic::new(0, &timers, Arc::clone(&control));
         let pic = Pic::new(IrqLine::new(lapic.clone(), Lapic::LINT0));
-        let ioapic = Ioapic::new(Arc::clone(&lapic));
+        let ioapic = Ioapic::new(lapic.clone());
         let gsi = Gsi::new(Arc::clone(&pic), Arc::clone(&ioapic));
         let line = |pin| IrqLine::new(gsi.clone(), pin);
         let hpet = Hpet::new(

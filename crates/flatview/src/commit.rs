@@ -392,11 +392,7 @@ fn extras_of<'a>(tree: &Tree, ranges: impl Iterator<Item = &'a FlatRange>) -> Vi
             .ioeventfds
             .iter()
             .filter(|eventfd| eventfd.range().is_some_and(|bytes| bytes.overlaps(shown)))
-            .filter_map(|eventfd| {
-                let mut moved = eventfd.clone();
-                moved.address = address_of(eventfd.address)?;
-                Some(moved)
-            });
+            .filter_map(|eventfd| Some(eventfd.shown(address_of(eventfd.address)?, range.region())));
         let parts = extras.coalesced.iter().filter_map(|part| {
             let part = part.intersection(shown)?;
             AddressRange::new(address_of(part.start())?, part.size())

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use crate::access::Device;
 use crate::address::AddressRange;
+use crate::region::Region;
 
 /// What an ioeventfd signals: something with a descriptor that an accelerator can hand to the kernel.
 ///
@@ -117,7 +119,9 @@ pub struct IoEventFd {
     pub address: u64,
     /// How long the write must be in bytes: 1, 2, 4 or 8, or 0 for any length.
     pub size: u32,
-    /// The value that must be written, in the device's byte order; `None` for any value.
+    /// The value that must be written; `None` for any value. Of a region it is the device's value, of which the low
+    /// `size` bytes count. A listener hears what these bytes are as a little-endian number (rule I6): what is on the
+    /// bus, whatever the device's byte order.
     pub datamatch: Option<u64>,
     /// What is signalled.
     pub notifier: EventNotifier,
@@ -127,6 +131,19 @@ impl IoEventFd {
     /// The bytes it listens at; an entry for any length counts as one byte.
     pub(crate) fn range(&self) -> Option<AddressRange> {
         AddressRange::new(self.address, u64::from(self.size.max(1)))
+    }
+
+    /// As listeners hear of it, if `region` is shown so that it is at `address`.
+    pub(crate) fn shown(&self, address: u64, region: &Region) -> IoEventFd {
+        let in_order = |value| match (u8::try_from(self.size), Device::of(region)) {
+            (Ok(size @ 1..), Some(device)) => device.in_order(value, size),
+            _ => value,
+        };
+        IoEventFd {
+            address,
+            datamatch: self.datamatch.map(in_order),
+            ..self.clone()
+        }
     }
 
     /// Whether a write of the low `size` bytes of `value` at `address` signals it. Values are the device's.

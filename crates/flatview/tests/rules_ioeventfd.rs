@@ -120,6 +120,39 @@ fn the_value_to_match_is_kept_as_given() {
     assert_eq!(io.state().unwrap().ioeventfds[0].datamatch, Some(0x1234_5678));
 }
 
+/// I6, I12: listeners compare with what is on the bus.
+#[test]
+fn listeners_hear_the_bytes_that_the_guest_writes() {
+    let scene = Listening::new();
+    let Listening { board, .. } = &scene;
+    let big = Registers::new(AccessRules::any(Endianness::Big));
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, big as Arc<dyn MemoryRegionOps>);
+    board.map(&board.system, 0x4000, &device);
+    scene.log.take();
+    let one = notifier();
+    board.update(|tx| {
+        tx.add_eventfd(&device, 0, 2, Some(0x1234), &one)?;
+        tx.add_eventfd(&device, 8, 8, Some(0x0102_0304_0506_0708), &one)?;
+        tx.add_eventfd(&device, 0x10, 1, Some(0xff01), &one)?;
+        tx.add_eventfd(&device, 0x20, 0, Some(0x1234), &one)
+    });
+    hears(
+        &scene,
+        &[
+            "add 4000/2=3412",
+            "add 4008/8=807060504030201",
+            "add 4010/1=1",
+            "add 4020/0=1234",
+        ],
+    );
+    // Two that mean the same are heard of once.
+    board.update(|tx| tx.add_eventfd(&device, 0x10, 1, Some(0x201), &one));
+    hears(&scene, &[]);
+}
+
 /// I7, F14: at the address where the view shows them, and wherever it does.
 //
 //  io @1000, a window onto io@800 at 8000

@@ -13,7 +13,7 @@ pub(crate) mod x87;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, Register};
 
 use crate::exec::ZERO;
-use crate::int::{low8, low16};
+use crate::int::{index, low8, low16};
 use crate::ops::{LOCKED, Op, REP, REPNE, Run, STACK, STACK_BASE, branch};
 
 /// The most instructions of a block.
@@ -49,11 +49,14 @@ pub(crate) fn decode(bytes: &[u8], context: Context, most: usize) -> Decoded {
         if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() as u64 - start < 15 {
             break;
         }
-        let op = Translator {
+        let mut op = Translator {
             instruction: &instruction,
             context,
         }
         .op(start);
+        if instruction.is_invalid() && is_vector(&bytes[index(start)..], context.bits) {
+            op.run = branch::unknown_vector;
+        }
         decoded.len += u64::from(op.len);
         decoded.ops.push(op);
         if ends_block(&instruction) {
@@ -61,6 +64,29 @@ pub(crate) fn decode(bytes: &[u8], context: Context, most: usize) -> Decoded {
         }
     }
     decoded
+}
+
+/// Whether bytes begin an instruction with a VEX, EVEX or XOP prefix, which are not decoded (Intel SDM vol. 2, 2.3.5
+/// and 2.7; AMD64 APM vol. 3, 1.2.7): one that there may be.
+fn is_vector(bytes: &[u8], bits: u8) -> bool {
+    let is_legacy = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67);
+    let start = bytes.iter().take_while(|byte| is_legacy(byte)).count();
+    match bytes[start..] {
+        // In other modes these are LES, LDS and BOUND, of memory only.
+        [0xc4 | 0xc5 | 0x62, next, ..] => bits == 64 || next >> 6 == 3,
+        // POP has 0 there.
+        [0x8f, next, ..] => next & 0x1f >= 8,
+        _ => false,
+    }
+}
+
+/// The name of an instruction, as an assembler has it: `popcnt`. `None` if the bytes are none, or none that is decoded:
+/// those with a VEX, EVEX or XOP prefix. `bitness` is 16, 32 or 64, the width of code.
+pub fn instruction_name(bytes: &[u8], bitness: u32) -> Option<String> {
+    let mut decoder = Decoder::try_new(bitness, bytes, DecoderOptions::NONE).ok()?;
+    let instruction = decoder.can_decode().then(|| decoder.decode())?;
+    let name = format!("{:?}", instruction.mnemonic());
+    (!instruction.is_invalid()).then(|| name.to_ascii_lowercase())
 }
 
 /// Makes an operation of an instruction.
@@ -73,7 +99,7 @@ impl Translator<'_> {
     fn op(&self, start: u64) -> Op {
         let instruction = self.instruction;
         let mut op = Op {
-            run: branch::undefined,
+            run: branch::unknown,
             imm: 0,
             disp: 0,
             dst: 0,
@@ -135,7 +161,18 @@ impl Translator<'_> {
     fn run(&self, op: &mut Op) -> Option<Run> {
         if self.instruction.is_invalid() {
             // Longer than any instruction can be.
-            return (self.instruction.len() >= 15).then_some(branch::too_long as Run);
+            let is_too_long = self.instruction.len() >= 15;
+            return Some(if is_too_long {
+                branch::too_long
+            } else {
+                branch::undefined
+            });
+        }
+        if matches!(
+            self.instruction.mnemonic(),
+            Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2
+        ) {
+            return Some(branch::undefined);
         }
         self.integer(op)
             .or_else(|| self.special(op))

@@ -1,8 +1,11 @@
 //! Control registers, power-on and INIT.
 
-use super::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, Exec, Fault, Mode, RDX, Registers};
-use crate::flags::Flags;
-use crate::seg::{CS, Seg};
+use flatview_accel::VcpuState;
+
+use super::cpuid::SIGNATURE;
+use super::msr::EFER_BITS;
+use super::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, Exec, Fault, GP, Mode};
+use crate::seg::CS;
 
 pub(crate) const CR4_TSD: u64 = 1 << 2;
 pub(crate) const CR4_PSE: u64 = 1 << 4;
@@ -10,57 +13,63 @@ pub(crate) const CR4_PAE: u64 = 1 << 5;
 /// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT.
 const CR4_BITS: u64 = 0x7ff;
 /// PE, MP, EM, TS, ET, NE, WP, AM, NW, CD, PG.
-const CR0_BITS: u64 = 0xe005_003f;
+pub(crate) const CR0_BITS: u64 = 0xe005_003f;
 const CR0_ET: u64 = 1 << 4;
 const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
-/// CR0 after power-on (Intel SDM vol. 3, table 10-1).
-const CR0_POWER_ON: u64 = CR0_CD | CR0_NW | CR0_ET;
-
-/// Present, readable and writable data, accessed; as code it is executable, too.
-const DATA: u16 = 0x93;
-const LDT_PRESENT: u16 = 0x82;
-const TASK_PRESENT: u16 = 0x8b;
+const CR4_UMIP: u64 = 1 << 11;
+const CR4_PCIDE: u64 = 1 << 17;
+pub(crate) const CR4_SMEP: u64 = 1 << 20;
+pub(crate) const CR4_SMAP: u64 = 1 << 21;
+pub(crate) const CR4_PKE: u64 = 1 << 22;
+/// More that an assistant can have: UMIP, PCIDE, SMEP, SMAP and PKE count; VMXE, SMXE, FSGSBASE, OSXSAVE, KL and UINTR
+/// enable instructions that it does not execute.
+const ASSISTANT_CR4: u64 = CR4_UMIP
+    | CR4_PCIDE
+    | CR4_SMEP
+    | CR4_SMAP
+    | CR4_PKE
+    | 1 << 13
+    | 1 << 14
+    | 1 << 16
+    | 1 << 18
+    | 1 << 19
+    | 1 << 25;
+pub(crate) const EFER_FFXSR: u64 = 1 << 14;
+/// More that an assistant can have: FFXSR counts; SVME, TCE, MCOMMIT, INTWB and AIBRSE change nothing that it executes.
+const ASSISTANT_EFER: u64 = EFER_FFXSR | 1 << 12 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 21;
+/// In what is moved to CR3, with process-context identifiers: nothing is to be forgotten.
+const CR3_NO_FLUSH: u64 = 1 << 63;
 
 impl Exec {
-    /// The state after INIT (Intel SDM vol. 3, table 10-1). Memory, MSRs and the time go on.
+    /// The state after INIT. Memory, MSRs and the time go on.
     pub(crate) fn init(&mut self) {
-        let data = Seg::new(0, 0, 0xffff, DATA);
-        self.r = Registers {
-            gpr: [0; 32],
-            flags: Flags::new(0),
-        };
-        self.r.gpr[RDX] = u64::from(super::cpuid::SIGNATURE);
-        self.segs = [data; 6];
-        self.segs[CS] = Seg::new(0xf000, 0xffff_0000, 0xffff, DATA);
-        self.rip = 0xfff0;
-        self.ldtr = Seg::new(0, 0, 0xffff, LDT_PRESENT);
-        self.tr = Seg::new(0, 0, 0xffff, TASK_PRESENT);
-        for table in [&mut self.gdtr, &mut self.idtr] {
-            (table.base, table.limit) = (0, 0xffff);
-        }
-        // INIT leaves the cache bits as they are.
-        let cache_bits = self.cr0 & (CR0_CD | CR0_NW);
-        self.cr0 = cache_bits | CR0_ET;
-        (self.cr2, self.cr3, self.cr4) = (0, 0, 0);
-        self.dr = [0; 8];
-        self.dr[6] = 0xffff_0ff0;
-        self.dr[7] = 0x400;
-        self.msrs.efer = 0;
-        (self.halted, self.shadow, self.nmi_masked, self.shutdown) = (false, false, false, false);
-        self.set_smm(false);
-        self.tlb.flush();
-        self.update_mode();
+        let state = self.state().init(SIGNATURE);
+        self.apply(&state);
     }
 
     /// The state after power-on. The time goes on.
     pub(crate) fn power_on(&mut self) {
-        self.cr0 = CR0_POWER_ON;
-        self.msrs = super::msr::Msrs::new();
-        self.x87 = crate::ops::x87::X87::new();
-        self.sse = crate::ops::sse::Sse::new();
-        self.smbase = super::smm::SMBASE;
-        self.init();
+        self.msrs.tsc_offset = 0;
+        self.apply(&VcpuState::power_on(SIGNATURE));
+    }
+
+    /// The bits of CR4 that can be set.
+    pub(crate) fn cr4_bits(&self) -> u64 {
+        CR4_BITS | if self.is_assistant { ASSISTANT_CR4 } else { 0 }
+    }
+
+    /// The bits of EFER that can be set.
+    pub(crate) fn efer_bits(&self) -> u64 {
+        EFER_BITS | if self.is_assistant { ASSISTANT_EFER } else { 0 }
+    }
+
+    /// #GP(0) if programs may not know where the tables are.
+    pub(crate) fn need_umip(&mut self) -> Result<(), Fault> {
+        if self.cr4 & CR4_UMIP != 0 && self.mode.cpl != 0 {
+            return Err(self.gp(0));
+        }
+        Ok(())
     }
 
     /// Sets CR0.
@@ -98,7 +107,11 @@ impl Exec {
 
     /// Sets CR3.
     pub(crate) fn set_cr3(&mut self, value: u64) {
-        self.cr3 = value;
+        self.cr3 = if self.cr4 & CR4_PCIDE == 0 {
+            value
+        } else {
+            value & !CR3_NO_FLUSH
+        };
         if self.cr0 & CR0_PG != 0 {
             self.tlb.flush();
         }
@@ -110,7 +123,13 @@ impl Exec {
     ///
     /// #GP(0) for bits that do not exist, and if PAE is cleared in IA-32e mode.
     pub(crate) fn set_cr4(&mut self, value: u64) -> Result<(), Fault> {
-        if value & !CR4_BITS != 0 || (self.mode.is_long && value & CR4_PAE == 0) {
+        if value & !self.cr4_bits() != 0 {
+            return Err(self.unknown(GP, Some(0)));
+        }
+        // Intel SDM vol. 3, 5.10.1: identifiers begin with CR3 as it is without them, in IA-32e mode.
+        let begins_pcid = value & !self.cr4 & CR4_PCIDE != 0;
+        let has_no_pcid = !self.mode.is_long || self.cr3 & 0xfff != 0;
+        if (self.mode.is_long && value & CR4_PAE == 0) || (begins_pcid && has_no_pcid) {
             return Err(self.gp(0));
         }
         self.cr4 = value;

@@ -162,6 +162,10 @@ impl Exec {
     /// supported: #GP.
     fn call_gate(&mut self, selector: u16, gate: Descriptor) -> Result<(u16, u64, u64), Fault> {
         let error = selector_error(selector);
+        // Task state segments, and gates to them.
+        if !self.mode.is_long && matches!(gate.kind(), 1 | 5 | 9) {
+            return Err(self.unknown(super::GP, Some(u32::from(error))));
+        }
         let is_gate = gate.kind() == CALL_GATE_32 || (gate.kind() == CALL_GATE_16 && !self.mode.is_long);
         if !is_gate || gate.dpl() < self.mode.cpl.max(rpl(selector)) {
             return Err(self.gp(error));
@@ -398,7 +402,12 @@ impl Exec {
         if self.r.flags.has(NT)
             || (T::BITS == 32 && flags & VM != 0 && self.mode.cpl == 0 && !self.mode.is_long)
         {
-            return Err(self.gp(0));
+            // In IA-32e mode there are none.
+            return Err(if self.mode.is_long {
+                self.gp(0)
+            } else {
+                self.unknown(super::GP, Some(0))
+            });
         }
         let descriptor = self.return_target(selector)?;
         let ip = if self.mode.is_long && descriptor.has(LONG) {

@@ -39,15 +39,15 @@ impl Exec {
         if self.msrs.efer & EFER_SCE == 0 || !self.mode.is_protected {
             return Err(self.ud());
         }
-        let selector = low16(self.msrs.star >> 32);
+        let selector = low16(self.msrs.values.star >> 32);
         self.r.gpr[RCX] = next;
         if self.msrs.efer & EFER_LMA == 0 {
             self.load_flat(selector, selector.wrapping_add(8), 0, false);
             self.r.flags.put(IF | VM | RF, false);
-            self.rip = self.msrs.star & 0xffff_ffff;
+            self.rip = self.msrs.values.star & 0xffff_ffff;
             return Ok(());
         }
-        let [lstar, cstar, mask] = self.msrs.syscall;
+        let [lstar, cstar, mask] = self.msrs.values.syscall;
         let target = if self.mode.is_64() { lstar } else { cstar };
         let flags = self.r.flags.get() & !RF;
         self.r.gpr[R11] = flags;
@@ -67,7 +67,7 @@ impl Exec {
             return Err(self.ud());
         }
         self.need_cpl0()?;
-        let selector = low16(self.msrs.star >> 48);
+        let selector = low16(self.msrs.values.star >> 48);
         let target = self.r.gpr[RCX];
         if is_64 && !is_canonical(target) {
             return Err(self.gp(0));
@@ -93,7 +93,7 @@ impl Exec {
     ///
     /// #GP(0) in real mode, and if there is no code segment for it.
     pub(crate) fn sysenter(&mut self) -> Result<(), Fault> {
-        let [code, stack, target] = self.msrs.sysenter;
+        let [code, stack, target] = self.msrs.values.sysenter;
         if !self.mode.is_protected || code & !3 == 0 {
             return Err(self.gp(0));
         }
@@ -114,7 +114,7 @@ impl Exec {
     /// #GP(0) in real mode, outside of level 0, if there is no code segment for it, and for addresses that are not
     /// canonical.
     pub(crate) fn sysexit(&mut self, is_64: bool) -> Result<(), Fault> {
-        let code = self.msrs.sysenter[0];
+        let code = self.msrs.values.sysenter[0];
         let (target, stack) = (self.r.gpr[RDX], self.r.gpr[RCX]);
         let is_right = !is_64 || (is_canonical(target) && is_canonical(stack));
         if !self.mode.is_protected || self.mode.cpl != 0 || code & !3 == 0 || !is_right {

@@ -1,10 +1,15 @@
 //! Interrupts and exceptions (Intel SDM vol. 3, chapter 7).
 
+use flatview_accel::{Injection, InjectionKind, InstructionBytes};
+
 use super::far::NewStack;
 use super::{DE, DF, Exception, Exec, Fault, GP, NP, PF, RSP, SS_FAULT, TS, selector_error};
 use crate::flags::{AC, IF, NT, RF, TF, VM};
 use crate::int::{Int, low16};
 use crate::seg::{BIG, CODE, CODE_OR_DATA, CONFORMING, CS, Descriptor, LONG, PRESENT, SS};
+
+/// The type of a task gate. Tasks are not supported.
+const TASK_GATE: u8 = 5;
 
 /// Where an interrupt comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,19 +72,77 @@ impl Exec {
                 return;
             }
             let second = self.exception;
-            current = if current.vector == DF {
+            current = if second.is_unknown {
+                self.leave_unemulated();
+                return;
+            } else if current.vector == DF {
                 self.shutdown = true;
                 return;
             } else if is_double(current.vector, second.vector) {
                 Exception {
                     vector: DF,
                     error_code: Some(0),
-                    not_canonical: None,
+                    ..Exception::default()
                 }
             } else {
                 second
             };
         }
+    }
+
+    /// Delivers what was begun elsewhere. Tells whether there was something.
+    pub(crate) fn inject(&mut self) -> bool {
+        let Some(injection) = self.injected.take() else {
+            return false;
+        };
+        let Injection {
+            kind,
+            vector,
+            error_code,
+        } = injection;
+        let before = (std::mem::take(&mut self.halted), std::mem::take(&mut self.shadow));
+        match kind {
+            InjectionKind::Interrupt => self.hardware_interrupt(vector),
+            InjectionKind::SoftwareInterrupt => {
+                let next = self.rip;
+                if self.software_interrupt(vector, Event::Software, next).is_err() {
+                    self.deliver_exception();
+                }
+            }
+            InjectionKind::Exception => {
+                self.raise(vector, error_code);
+                self.deliver_exception();
+            }
+        }
+        if self.unemulated.is_some() {
+            self.injected = Some(injection);
+            (self.halted, self.shadow) = before;
+        }
+        true
+    }
+
+    /// Leaves the current instruction, of which nothing was done, to others.
+    pub(crate) fn leave_unemulated(&mut self) {
+        let bytes = self.instruction_bytes();
+        self.unemulated = Some(bytes);
+        self.attention = true;
+    }
+
+    /// The bytes at the instruction pointer, 15 if they can be read.
+    pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
+        let (exception, cr2) = (self.exception, self.cr2);
+        let address = self.segs[CS].base.wrapping_add(self.rip);
+        let (mut bytes, mut len) = ([0; 15], 0);
+        for (place, at) in bytes.iter_mut().zip(0..) {
+            // A page further on may be missing.
+            let Ok(byte) = self.fetch(self.wrap(address.wrapping_add(at))) else {
+                break;
+            };
+            *place = byte;
+            len += 1;
+        }
+        (self.exception, self.cr2) = (exception, cr2);
+        InstructionBytes::new(&bytes[..len])
     }
 
     /// #DB after an instruction that was traced.
@@ -112,11 +175,18 @@ impl Exec {
             // 32-bit (or 64-bit) interrupt gates, trap gates.
             0xe | 0xf => true,
             6 | 7 => !self.mode.is_long,
-            // A task gate, too: tasks are not supported.
             _ => false,
         };
-        if !is_known || (event.checks_privilege() && gate.dpl() < self.mode.cpl) {
+        if event.checks_privilege() && gate.dpl() < self.mode.cpl {
             return Err(self.gp(gate_error));
+        }
+        if !is_known {
+            let is_task = gate.kind() == TASK_GATE && !self.mode.is_long;
+            return Err(if is_task {
+                self.unknown(GP, Some(u32::from(gate_error)))
+            } else {
+                self.gp(gate_error)
+            });
         }
         if !gate.has(PRESENT) {
             return Err(self.raise(NP, Some(u32::from(gate_error))));

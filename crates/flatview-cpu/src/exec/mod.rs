@@ -21,7 +21,7 @@ pub(crate) mod tlb;
 use std::sync::Arc;
 
 use flatview::Reader;
-use flatview_accel::{Control, DescriptorTable, InterruptSource};
+use flatview_accel::{Control, DescriptorTable, Injection, InstructionBytes, InterruptSource};
 
 use crate::code::pages::CodePages;
 use crate::flags::{self, Flags};
@@ -69,6 +69,8 @@ pub(crate) struct Exception {
     pub(crate) error_code: Option<u32>,
     /// A #GP because of this address: a #SS if the stack was accessed.
     pub(crate) not_canonical: Option<u64>,
+    /// It is no exception of the guest: this CPU, as an assistant, does not know what the processor would do.
+    pub(crate) is_unknown: bool,
 }
 
 pub(crate) const DE: u8 = 0;
@@ -182,6 +184,13 @@ pub(crate) struct Exec {
     pub(crate) smbase: u32,
     /// A fault while delivering a double fault.
     pub(crate) shutdown: bool,
+    /// Delivered before the next instruction.
+    pub(crate) injected: Option<Injection>,
+    pub(crate) nmi_pending: bool,
+    /// It executes what another accelerator cannot.
+    pub(crate) is_assistant: bool,
+    /// The instruction that an assistant does not know, either.
+    pub(crate) unemulated: Option<InstructionBytes>,
 
     pub(crate) exception: Exception,
     /// What instructions that access memory return.
@@ -243,9 +252,17 @@ impl Exec {
         self.exception = Exception {
             vector,
             error_code,
-            not_canonical: None,
+            ..Exception::default()
         };
         Fault
+    }
+
+    /// What this CPU does not know: an assistant leaves it to others, otherwise it is an exception.
+    #[cold]
+    pub(crate) fn unknown(&mut self, vector: u8, error_code: Option<u32>) -> Fault {
+        let fault = self.raise(vector, error_code);
+        self.exception.is_unknown = self.is_assistant;
+        fault
     }
 
     /// #GP.

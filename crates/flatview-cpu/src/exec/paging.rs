@@ -2,10 +2,11 @@
 
 use flatview::{Endianness, MemTxAttrs};
 
-use super::control::{CR4_PAE, CR4_PSE};
+use super::control::{CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP};
 use super::mem::Access;
 use super::tlb::OFFSET;
 use super::{CR0_PG, CR0_WP, Exec, Fault, PF, is_canonical};
+use crate::flags::AC;
 use crate::int::{Int, low32};
 
 const PRESENT: u64 = 1;
@@ -15,6 +16,8 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
+/// Which of 16 keys the page has.
+const PROTECTION_KEY: u64 = 15 << 59;
 /// The physical address in an entry of 8 bytes.
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const EFER_NXE: u64 = 1 << 11;
@@ -85,14 +88,23 @@ impl Exec {
         let honours_wp = is_user || self.cr0 & CR0_WP != 0;
         let may_reach = rights.is_user || is_supervisor;
         let may_write = may_reach && (rights.is_writable || !honours_wp);
-        let may_execute = may_reach && rights.may_execute;
+        let is_users = is_supervisor && rights.is_user;
+        let may_execute = may_reach && rights.may_execute && !(is_users && self.cr4 & CR4_SMEP != 0);
+        // Intel SDM vol. 3, 5.6.1: what the processor accesses for a program at level 3 is never excepted.
+        let is_guarded = is_users && self.cr4 & CR4_SMAP != 0;
+        let is_open = !is_guarded || (self.mode.cpl < 3 && self.r.flags.has(AC));
         let is_allowed = match access {
-            Access::Read => may_reach,
-            Access::Write => may_write,
+            Access::Read => may_reach && is_open,
+            Access::Write => may_write && is_open,
             Access::Execute => may_execute,
         };
         if !is_allowed {
             return Err(self.page_fault(linear, access, is_user, true));
+        }
+        let has_key = self.mode.is_long && found.entry & PROTECTION_KEY != 0;
+        if has_key && rights.is_user && access != Access::Execute && self.cr4 & CR4_PKE != 0 {
+            // Whether it is allowed is in PKRU, which is not part of the state.
+            return Err(self.unknown(PF, None));
         }
         let marks = if access == Access::Write {
             ACCESSED | DIRTY
@@ -110,8 +122,9 @@ impl Exec {
         };
         Ok(Page {
             physical: (base | offset) & !OFFSET,
-            may_read: may_reach,
-            may_write: may_write && is_dirty,
+            // The next access may come with another AC flag.
+            may_read: may_reach && !is_guarded,
+            may_write: may_write && is_dirty && !is_guarded,
             may_execute,
         })
     }
@@ -193,7 +206,7 @@ impl Exec {
 
     #[cold]
     fn page_fault(&mut self, linear: u64, access: Access, is_user: bool, is_present: bool) -> Fault {
-        let has_nx = self.cr4 & CR4_PAE != 0 && self.msrs.efer & EFER_NXE != 0;
+        let has_nx = self.cr4 & CR4_PAE != 0 && self.msrs.efer & EFER_NXE != 0 || self.cr4 & CR4_SMEP != 0;
         let code = u32::from(is_present)
             | u32::from(access == Access::Write) << 1
             | u32::from(is_user) << 2

@@ -5,8 +5,6 @@ use crate::flags::{Flags, VM};
 use crate::int::{Int, index, low16, low32};
 use crate::seg::{CS, GRANULARITY, Seg};
 
-/// Where the state save map is, after power-on, less 0xfe00.
-pub(crate) const SMBASE: u32 = 0x30000;
 /// Where the handler begins, from SMBASE on.
 const HANDLER: u64 = 0x8000;
 /// Revision 0x64; SMBASE can be moved.

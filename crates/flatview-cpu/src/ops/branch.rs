@@ -3,7 +3,7 @@
 use super::{I, M, Op, R, Run};
 use crate::exec::interrupt::Event;
 use crate::exec::mem::Access;
-use crate::exec::{ENTRY, Exec, Flow, RCX, RSP, Step};
+use crate::exec::{ENTRY, Exec, Flow, RCX, RSP, Step, UD};
 use crate::int::{Int, low8};
 
 impl Exec {
@@ -178,9 +178,23 @@ pub(crate) fn bound_run(size: u8) -> Run {
     if size == 2 { bound::<u16> } else { bound::<u32> }
 }
 
-/// `UD2`, and what is not known.
+/// `UD2`, and what is no instruction.
 pub(crate) fn undefined(e: &mut Exec, _: &Op) -> Step {
     Err(e.ud())
+}
+
+/// An instruction that this CPU does not have.
+pub(crate) fn unknown(e: &mut Exec, _: &Op) -> Step {
+    Err(e.unknown(UD, None))
+}
+
+/// One with a VEX prefix: there are none in real mode.
+pub(crate) fn unknown_vector(e: &mut Exec, _: &Op) -> Step {
+    Err(if e.mode.is_protected {
+        e.unknown(UD, None)
+    } else {
+        e.ud()
+    })
 }
 
 /// #GP(0): an instruction that is longer than 15 bytes.

@@ -2,7 +2,7 @@
 
 use super::{M, Op, R, Run};
 use crate::exec::mem::Access;
-use crate::exec::{Exec, Flow, RAX, RBX, RCX, RDX, Step};
+use crate::exec::{Exec, Flow, RAX, RBX, RCX, RDX, Step, UD};
 use crate::int::{Int, low8, low16, low32};
 
 /// `HLT`.
@@ -15,8 +15,11 @@ pub(crate) fn hlt(e: &mut Exec, _: &Op) -> Step {
 
 /// `CPUID`.
 pub(crate) fn cpuid(e: &mut Exec, _: &Op) -> Step {
-    let (leaf, subleaf) = (e.reg(0), e.reg(1));
-    let [eax, ebx, ecx, edx] = e.cpuid(leaf, subleaf);
+    if e.is_assistant {
+        // Another accelerator says what the processor is.
+        return Err(e.unknown(UD, None));
+    }
+    let [eax, ebx, ecx, edx] = e.cpuid(e.reg(0));
     for (register, value) in [(RAX, eax), (RBX, ebx), (RCX, ecx), (RDX, edx)] {
         e.r.gpr[register] = u64::from(value);
     }
@@ -68,6 +71,7 @@ pub(crate) fn from_control(e: &mut Exec, op: &Op) -> Step {
         2 => e.cr2,
         3 => e.cr3,
         4 => e.cr4,
+        8 if e.is_assistant => return Err(e.unknown(UD, None)),
         8 => u64::from(e.interrupts.cr8()),
         _ => return Err(e.ud()),
     };
@@ -103,6 +107,7 @@ pub(crate) fn to_control(e: &mut Exec, op: &Op) -> Step {
         2 => e.cr2 = value,
         3 => e.set_cr3(value),
         4 => e.set_cr4(value)?,
+        8 if e.is_assistant => return Err(e.unknown(UD, None)),
         8 if value > 15 => return Err(e.gp(0)),
         8 => {
             e.before_device();
@@ -152,6 +157,7 @@ pub(crate) fn clts(e: &mut Exec, _: &Op) -> Step {
 
 /// `SMSW`: to a register of the operand size, or to 16 bits of memory.
 fn smsw<T: Int, const D: u8>(e: &mut Exec, op: &Op) -> Step {
+    e.need_umip()?;
     let value = T::truncate(e.cr0);
     e.put::<T, D>(op, value)
 }
@@ -305,7 +311,7 @@ pub(crate) fn cmpxchg_pair_run(half: u8) -> Run {
 pub(crate) fn swapgs(e: &mut Exec, _: &Op) -> Step {
     e.need_cpl0()?;
     let gs = &mut e.segs[crate::seg::GS];
-    std::mem::swap(&mut gs.base, &mut e.msrs.kernel_gs_base);
+    std::mem::swap(&mut gs.base, &mut e.msrs.values.kernel_gs_base);
     Ok(Flow::Next)
 }
 

@@ -44,6 +44,7 @@ fn table_operand(e: &mut Exec, op: &Op, access: Access) -> Result<(u64, u64), Fa
 
 /// `SGDT` (`IDT` false), `SIDT`.
 pub(crate) fn store_table<const IDT: bool>(e: &mut Exec, op: &Op) -> Step {
+    e.need_umip()?;
     let (limit_at, base_at) = table_operand(e, op, Access::Write)?;
     let table = if IDT { e.idtr } else { e.gdtr };
     e.probe::<u16>(limit_at, Access::Write)?;
@@ -64,6 +65,7 @@ fn need_protected(e: &mut Exec) -> Result<(), Fault> {
 /// `SLDT` (`TASK` false), `STR`: to a register of the operand size, or to 16 bits of memory.
 fn store_selector<T: Int, const D: u8, const TASK: bool>(e: &mut Exec, op: &Op) -> Step {
     need_protected(e)?;
+    e.need_umip()?;
     let selector = if TASK { e.tr.selector } else { e.ldtr.selector };
     e.put::<T, D>(op, T::truncate(u64::from(selector)))
 }

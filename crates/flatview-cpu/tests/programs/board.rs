@@ -107,6 +107,8 @@ pub(crate) struct Board {
     pub(crate) ports: Arc<Recorder>,
     pub(crate) pic: Arc<Pic>,
     pub(crate) control: Arc<Control>,
+    /// What the vCPU was made from.
+    pub(crate) config: VcpuConfig,
     pub(crate) vcpu: SoftVcpu,
 }
 
@@ -176,6 +178,7 @@ impl Board {
             ports,
             pic,
             control,
+            config,
         }
     }
 

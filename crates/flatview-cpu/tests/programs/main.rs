@@ -12,6 +12,7 @@ mod real_mode;
 mod robust;
 mod simd;
 mod smm;
+mod state;
 mod strings;
 mod time;
 mod x87;

@@ -53,7 +53,7 @@ proptest! {
         segments in proptest::array::uniform8(segment()),
         gdt in table(),
         idt in table(),
-        cr0 in prop_oneof![Just(0x11_u64), Just(0x10), Just(0x8000_0011), any::<u64>()],
+        cr0 in prop_oneof![Just(0x11_u64), Just(0x10), Just(0x8000_0011), any::<u32>().prop_map(u64::from)],
         cr3 in address(),
         cr4 in prop_oneof![Just(0_u64), Just(0x220), Just(0x230)],
         efer in prop_oneof![Just(0_u64), Just(0x500), Just(0xd00)],
@@ -72,7 +72,8 @@ proptest! {
         ].into_iter().zip(general) {
             *place = value;
         }
-        regs.rflags = rflags;
+        // There is no virtual 8086 mode.
+        regs.rflags = rflags & !(1 << 17);
         state.sregs.cr4 |= 0x200;
         if !is_flat {
             let sregs = &mut state.sregs;

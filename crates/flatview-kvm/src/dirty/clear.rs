@@ -71,7 +71,8 @@ fn clear(
         let first_page = (piece + begin) as u64 * 64;
         let pages = ((behind - begin) as u64 * 64).min(logged.pages - first_page);
         let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        sys::clear_dirty_log(&vm.fd, id, first_page, pages, &scratch[begin..behind])?;
+        sys::clear_dirty_log(&vm.fd, id, first_page, pages, &scratch[begin..behind])
+            .map_err(KvmError::failed("KVM_CLEAR_DIRTY_LOG"))?;
         vm.counters.dirty_logs_cleared.add(1);
         for (seen, cleared) in seen.iter_mut().zip(&*scratch) {
             *seen &= !cleared;

@@ -33,8 +33,6 @@ mod clear;
 mod log;
 mod reaper;
 mod ring;
-#[cfg(test)]
-mod test;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -78,6 +76,7 @@ struct State {
     /// The slots that log, by number.
     slots: HashMap<u32, Logged>,
     rings: Vec<Ring>,
+    next_ring: u64,
     /// Kept so that a harvest allocates nothing: a bitmap, and entries of rings.
     words: Vec<u64>,
     entries: Vec<ring::Entry>,

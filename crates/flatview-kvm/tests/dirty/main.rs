@@ -67,7 +67,7 @@ impl Rig {
         let kvm = support::accelerator(config)?;
         let board = Board::new();
         board.map_ram("low", 0, 0x20_0000, 0);
-        board.identity_tables(TABLES, 1);
+        board.identity_tables(TABLES, 2);
         board.write(CODE, &POKE);
         let vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
         Some(Rig { vcpu, kvm, board })

@@ -5,15 +5,31 @@
     reason = "each test binary uses a part of it; a test may fail"
 )]
 
+pub(crate) mod trace;
+
 use std::sync::Arc;
 
-use flatview::{AddressSpace, MemTxAttrs, Memory, RamBlock, Region, Size, UnassignedIo};
+use flatview::{AddressSpace, MemTxAttrs, Memory, RamBlock, Region, Size, Transaction, UnassignedIo};
 use flatview_accel::{Clock, Control, NoInterrupts, Segment, VcpuConfig, VcpuState};
 use flatview_kvm::{KvmAccelerator, KvmConfig};
 
 /// KVM as `config` says; `None`, after a loud word, where there is none.
 pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
     flatview_testkit::kvm().then(|| KvmAccelerator::new(config).unwrap())
+}
+
+/// The slots of ordinary memory, one line each: number, address, size and flags (1: logged, 2: read-only).
+pub(crate) fn slots(kvm: &KvmAccelerator) -> Vec<String> {
+    let line = |slot: &flatview_kvm::Slot| {
+        format!(
+            "{}: {:#x} {:#x} {}",
+            slot.id,
+            slot.gpa,
+            slot.size,
+            slot.flags.bits()
+        )
+    };
+    kvm.slots(0).iter().map(line).collect()
 }
 
 /// Memory and ports with nothing in them.
@@ -55,6 +71,16 @@ impl Board {
         self.memory
             .update(|tx| tx.add_subregion_overlap(&self.system, address, region, priority))
             .unwrap();
+    }
+
+    /// One transaction, which has to succeed.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Transaction<'_>) -> Result<(), flatview::Error>) {
+        self.memory.update(change).unwrap();
+    }
+
+    /// Lets `kvm` follow it, without vCPUs.
+    pub(crate) fn attach_to(&self, kvm: &KvmAccelerator) {
+        kvm.attach(&self.memory, &self.space, &self.ports, None).unwrap();
     }
 
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) {

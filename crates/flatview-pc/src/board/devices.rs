@@ -14,7 +14,7 @@ use crate::devices::ide::{Ide, IdeDrive};
 use crate::devices::vga::Vga;
 use crate::devices::{Debugcon, DeviceRegion, Hpet, HpetLines, I8042, I8042Lines, Pit, Port92, Rtc, Serial};
 use crate::firmware::{FirmwareConfig, FwCfg, NumaNode, install};
-use crate::irq::{CpuInterrupts, Gsi, Ioapic, IrqLine, Lapic, Pic};
+use crate::irq::IrqLine;
 use crate::layout::{HYPER_TRANSPORT, RamLayout};
 use crate::pci::{BarKind, PciFunction};
 use crate::request::Request;
@@ -30,9 +30,9 @@ pub(crate) struct Devices {
 }
 
 /// Makes devices and puts them into the memory map.
-struct Builder<'a> {
-    parts: &'a Parts,
-    resets: Vec<Arc<dyn Reset>>,
+pub(super) struct Builder<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) resets: Vec<Arc<dyn Reset>>,
 }
 
 impl Devices {
@@ -43,7 +43,7 @@ impl Devices {
             resets: Vec::new(),
         };
         let (interrupts, gsi) = builder.interrupt_controllers()?;
-        let isa = |irq| IrqLine::new(Arc::clone(&gsi) as _, irq);
+        let isa = |irq| IrqLine::new(Arc::clone(&gsi), irq);
         let rtc = builder.timers(&isa, config.date)?;
         let keyboard = builder.legacy_ports(&isa)?;
         let pm = builder.chipset(&isa, config.ram.size())?;
@@ -73,7 +73,7 @@ impl Devices {
 
 impl Builder<'_> {
     /// Maps a device's regions where it says, in `container`.
-    fn map(
+    pub(super) fn map(
         &self,
         container: &Region,
         device: &str,
@@ -91,7 +91,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn ports(&self, device: &str, regions: impl IntoIterator<Item = DeviceRegion>) -> Result<(), Error> {
+    pub(super) fn ports(
+        &self,
+        device: &str,
+        regions: impl IntoIterator<Item = DeviceRegion>,
+    ) -> Result<(), Error> {
         self.map(&self.parts.spaces.io, device, regions, 0)
     }
 
@@ -110,31 +114,6 @@ impl Builder<'_> {
             ops,
         };
         self.map(&self.parts.spaces.io, name, [region], priority)
-    }
-
-    /// 8259A, I/O APIC and local APIC; the lines to them.
-    fn interrupt_controllers(&mut self) -> Result<(Arc<dyn InterruptSource>, Arc<Gsi>), Error> {
-        let Parts {
-            control,
-            timers,
-            spaces,
-            ..
-        } = self.parts;
-        let lapic = Lapic::new(0, timers, Arc::clone(control));
-        let pic = Pic::new(IrqLine::new(Arc::clone(&lapic) as _, Lapic::LINT0));
-        let ioapic = Ioapic::new(Arc::clone(&lapic));
-        self.ports("isa-pic", Pic::regions(&pic))?;
-        self.map(&spaces.system, "ioapic", [Ioapic::region(&ioapic)], 0)?;
-        // Nothing that a guest maps hides it.
-        self.map(&spaces.system, "apic", [Lapic::region(&lapic)], 0x1000)?;
-        let resets: [Arc<dyn Reset>; 3] = [
-            Arc::clone(&pic) as _,
-            Arc::clone(&ioapic) as _,
-            Arc::clone(&lapic) as _,
-        ];
-        self.resets.extend(resets);
-        let gsi = Gsi::new(Arc::clone(&pic), ioapic);
-        Ok((CpuInterrupts::new(lapic, pic), gsi))
     }
 
     /// HPET, and the PIT and the RTC, whose interrupts it can replace. Returns the RTC.

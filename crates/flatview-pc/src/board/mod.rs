@@ -18,12 +18,13 @@
 
 mod config;
 mod devices;
+mod interrupts;
 mod rom;
 
 use std::sync::{Arc, Mutex};
 
 use flatview::{AddressSpace, Memory, Region, Size, UnassignedIo};
-use flatview_accel::{Accelerator, Clock, Control, VcpuConfig};
+use flatview_accel::{Accelerator, Clock, Control, IrqChip, VcpuConfig};
 
 pub use config::{Drive, PcConfig, PcError};
 
@@ -62,11 +63,17 @@ pub(crate) struct Parts {
     pub(crate) requests: Requests,
     /// What the accelerator can do.
     pub(crate) has_smm: bool,
+    /// The interrupt controllers that it has.
+    pub(crate) irqchip: Option<Arc<dyn IrqChip>>,
 }
 
 impl Parts {
     /// The memory map without devices, after power-on.
-    fn new(config: &PcConfig, control: &Arc<Control>, has_smm: bool) -> Result<Parts, PcError> {
+    fn new(
+        config: &PcConfig,
+        control: &Arc<Control>,
+        accelerator: &dyn Accelerator,
+    ) -> Result<Parts, PcError> {
         let machine = Memory::new();
         let system = machine.region("system").container(Size::MAX);
         let pci = machine.region("pci").container(Size::MAX);
@@ -96,7 +103,8 @@ impl Parts {
             control: Arc::clone(control),
             timers: TimerQueue::new(Arc::clone(control)),
             requests: Requests::new(control),
-            has_smm,
+            has_smm: accelerator.has_smm(),
+            irqchip: accelerator.irqchip(),
         })
     }
 }
@@ -110,7 +118,7 @@ impl Pc {
     pub fn new(mut config: PcConfig, accelerator: &dyn Accelerator) -> Result<Pc, PcError> {
         let clock = std::mem::replace(&mut config.clock, Clock::counted(0));
         let control = Arc::new(Control::new(clock));
-        let parts = Parts::new(&config, &control, accelerator.has_smm())?;
+        let parts = Parts::new(&config, &control, accelerator)?;
         let (devices, resets) = Devices::new(&parts, config)?;
         let vcpu = accelerator.create_vcpu(VcpuConfig {
             index: 0,

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use flatview::{MemTxAttrs, MemTxError, MemoryRegionOps};
+use flatview_accel::EoiListener;
 
 use crate::device::{Reset, lock};
 use crate::devices::DeviceRegion;
-use crate::irq::lapic::EndOfInterrupt;
 use crate::irq::message::Bits;
-use crate::irq::{DeliveryMode, InterruptMessage, InterruptSink, Lapic};
+use crate::irq::{DeliveryMode, InterruptMessage, InterruptSink, LocalApics};
 
 #[cfg(test)]
 #[path = "ioapic_test.rs"]
@@ -21,12 +21,12 @@ const PINS: usize = 24;
 /// The highest redirection entry, and version 0x20: what QEMU's `pc` reads back.
 const VERSION: u32 = 0x0017_0020;
 
-/// An I/O APIC: an [`InterruptSink`] with 24 inputs, whose interrupts go to a [`Lapic`].
+/// An I/O APIC: an [`InterruptSink`] with 24 inputs, whose interrupts go to [`LocalApics`].
 ///
 /// Lines are high when they are active; the polarity of an entry is remembered and has no effect, as in QEMU.
 pub struct Ioapic {
     state: Mutex<State>,
-    lapic: Arc<Lapic>,
+    apics: Arc<dyn LocalApics>,
 }
 
 #[derive(Debug)]
@@ -45,15 +45,22 @@ struct Entry {
     high: u32,
 }
 
+impl Entry {
+    fn message(self) -> InterruptMessage {
+        let [.., destination] = self.high.to_le_bytes();
+        InterruptMessage::new(destination, self.low & Bits::LOGICAL.bits() != 0, self.low)
+    }
+}
+
 impl Ioapic {
-    /// An I/O APIC as after power-on: all inputs are masked. It hears from `lapic` when interrupts have ended.
-    pub fn new(lapic: Arc<Lapic>) -> Arc<Ioapic> {
+    /// An I/O APIC as after power-on: all inputs are masked. It hears from `apics` when interrupts have ended.
+    pub fn new(apics: Arc<dyn LocalApics>) -> Arc<Ioapic> {
         let ioapic = Arc::new(Ioapic {
             state: Mutex::new(State::new([false; PINS])),
-            lapic,
+            apics,
         });
         let ends: Weak<Ioapic> = Arc::downgrade(&ioapic);
-        ioapic.lapic.set_end_of_interrupt(ends);
+        ioapic.apics.on_eoi(ends);
         ioapic
     }
 
@@ -99,7 +106,7 @@ impl State {
         }
     }
 
-    fn write_window(&mut self, value: u32, lapic: &Lapic) {
+    fn write_window(&mut self, value: u32, apics: &dyn LocalApics) {
         if self.select == 0 {
             let [.., id] = value.to_le_bytes();
             self.id = id & 0xf;
@@ -110,56 +117,61 @@ impl State {
         };
         if is_high {
             *half = value & 0xff00_0000;
-            return;
+            return self.tell_pins(apics);
         }
         let keeps = Bits::REMOTE_IRR.bits();
         *half = value & 0x0001_afff | *half & keeps;
         if *half & Bits::LEVEL.bits() == 0 {
             *half &= !keeps;
         }
-        self.sense_level(pin, lapic);
+        self.tell_pins(apics);
+        self.sense_level(pin, apics);
     }
 
-    fn set_line(&mut self, pin: usize, level: bool, lapic: &Lapic) {
+    fn tell_pins(&self, apics: &dyn LocalApics) {
+        let is_open = |entry: &&Entry| entry.low & Bits::MASKED.bits() == 0;
+        let message = |entry: &Entry| Some(entry).filter(is_open).map(|entry| entry.message());
+        apics.set_pins(&mut self.entries.iter().map(message));
+    }
+
+    fn set_line(&mut self, pin: usize, level: bool, apics: &dyn LocalApics) {
         let rises = level && !self.lines[pin];
         self.lines[pin] = level;
         let low = self.entries[pin].low;
         // An edge on a masked input is lost, says the datasheet.
         if rises && low & (Bits::LEVEL | Bits::MASKED).bits() == 0 {
-            self.send(pin, lapic);
+            self.send(pin, apics);
         }
-        self.sense_level(pin, lapic);
+        self.sense_level(pin, apics);
     }
 
     /// Sends a level-triggered interrupt if the line is high and the last one has ended.
-    fn sense_level(&mut self, pin: usize, lapic: &Lapic) {
+    fn sense_level(&mut self, pin: usize, apics: &dyn LocalApics) {
         let low = Bits::from_bits_retain(self.entries[pin].low);
         let is_level = low.contains(Bits::LEVEL);
         let waits = low.intersects(Bits::MASKED | Bits::REMOTE_IRR);
-        if self.lines[pin] && is_level && !waits && self.send(pin, lapic) {
+        if self.lines[pin] && is_level && !waits && self.send(pin, apics) {
             self.entries[pin].low |= Bits::REMOTE_IRR.bits();
         }
     }
 
     /// Returns whether somebody took it who will say when it has ended.
-    fn send(&self, pin: usize, lapic: &Lapic) -> bool {
-        let Entry { low, high } = self.entries[pin];
-        let [.., destination] = high.to_le_bytes();
-        let message = InterruptMessage::new(destination, low & Bits::LOGICAL.bits() != 0, low);
+    fn send(&self, pin: usize, apics: &dyn LocalApics) -> bool {
+        let message = self.entries[pin].message();
         let ends = matches!(message.mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority);
-        lapic.deliver(message) && ends
+        apics.deliver(message) && ends
     }
 }
 
-impl EndOfInterrupt for Ioapic {
-    fn end_of_interrupt(&self, vector: u8) {
+impl EoiListener for Ioapic {
+    fn eoi(&self, vector: u8) {
         let mut state = lock(&self.state);
         for pin in 0..PINS {
             let low = state.entries[pin].low;
             let [of, ..] = low.to_le_bytes();
             if of == vector && low & Bits::REMOTE_IRR.bits() != 0 {
                 state.entries[pin].low &= !Bits::REMOTE_IRR.bits();
-                state.sense_level(pin, &self.lapic);
+                state.sense_level(pin, &*self.apics);
             }
         }
     }
@@ -168,7 +180,7 @@ impl EndOfInterrupt for Ioapic {
 impl InterruptSink for Ioapic {
     fn set_irq(&self, pin: u32, level: bool) {
         if let Some(pin) = usize::try_from(pin).ok().filter(|&pin| pin < PINS) {
-            lock(&self.state).set_line(pin, level, &self.lapic);
+            lock(&self.state).set_line(pin, level, &*self.apics);
         }
     }
 }
@@ -177,6 +189,7 @@ impl Reset for Ioapic {
     fn reset(&self) {
         let mut state = lock(&self.state);
         *state = State::new(state.lines);
+        state.tell_pins(&*self.apics);
     }
 }
 
@@ -194,8 +207,8 @@ impl MemoryRegionOps for Ioapic {
         let [low, ..] = value.to_le_bytes();
         match (offset & 0xff, u32::try_from(value)) {
             (0x00, _) => lock(&self.state).select = low,
-            (0x10, Ok(value)) if size == 4 => lock(&self.state).write_window(value, &self.lapic),
-            (0x40, _) if size == 4 => self.end_of_interrupt(low),
+            (0x10, Ok(value)) if size == 4 => lock(&self.state).write_window(value, &*self.apics),
+            (0x40, _) if size == 4 => self.eoi(low),
             _ => {}
         }
         Ok(())

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::irq::Lapic;
 use crate::irq::{CpuInterrupts, Gsi, IrqLine, Pic};
 use crate::timer::TimerQueue;
 
@@ -26,7 +27,7 @@ impl Bench {
         let timers = TimerQueue::new(Arc::clone(&control));
         let lapic = Lapic::new(0, &timers, Arc::clone(&control));
         let pic = Pic::new(IrqLine::new(lapic.clone(), Lapic::LINT0));
-        let ioapic = Ioapic::new(Arc::clone(&lapic));
+        let ioapic = Ioapic::new(lapic.clone());
         let bench = Bench {
             gsi: Gsi::new(Arc::clone(&pic), Arc::clone(&ioapic)),
             cpu: CpuInterrupts::new(Arc::clone(&lapic), pic),

@@ -1,6 +1,11 @@
 //! What interrupt controllers send to local APICs.
 
+use std::sync::Weak;
+
 use bitflags::bitflags;
+use flatview_accel::{EoiListener, MsiMessage};
+
+use super::APIC_DEFAULT_BASE;
 
 /// How an interrupt is delivered (Intel SDM vol. 3, 10.6.1, bits 8 to 10 of the ICR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +67,40 @@ pub struct InterruptMessage {
     pub level: bool,
 }
 
+/// Local APICs, as an I/O APIC reaches them.
+pub trait LocalApics: Send + Sync {
+    /// An interrupt for them. Returns false if nobody takes it.
+    fn deliver(&self, message: InterruptMessage) -> bool;
+
+    /// Whom to tell that level-triggered interrupts have ended. The first one stays.
+    fn on_eoi(&self, listener: Weak<dyn EoiListener>);
+
+    /// What the pins of the I/O APIC send from now on, from pin 0 on; `None` for one that is masked.
+    fn set_pins(&self, pins: &mut dyn Iterator<Item = Option<InterruptMessage>>) {
+        let _ = pins;
+    }
+}
+
 impl InterruptMessage {
     /// What a write of `data` to `address` (the window at 0xfee00000) means: a message-signalled interrupt (Intel SDM
     /// vol. 3, 10.11).
     pub fn msi(address: u64, data: u32) -> InterruptMessage {
         let [_, destination, ..] = (address >> 4).to_le_bytes();
         InterruptMessage::new(destination, address & 4 != 0, data)
+    }
+
+    /// The inverse of [`msi`](Self::msi).
+    pub(crate) fn to_msi(self) -> MsiMessage {
+        let logical = u64::from(self.logical) << 2;
+        let level = if self.level {
+            Bits::LEVEL | Bits::ASSERT
+        } else {
+            Bits::empty()
+        };
+        MsiMessage {
+            address: APIC_DEFAULT_BASE | u64::from(self.destination) << 12 | logical,
+            data: u32::from(self.vector) | (self.mode as u32) << 8 | level.bits(),
+        }
     }
 
     /// With mode, vector and trigger as the low bits of ICR, redirection entries and data have them.
@@ -97,6 +130,8 @@ mod test {
             level: true,
         };
         assert_eq!(InterruptMessage::msi(0xfee1_200c, 0xc141), expected);
+        let MsiMessage { address, data } = expected.to_msi();
+        assert_eq!(InterruptMessage::msi(address, data), expected);
         let expected = InterruptMessage {
             logical: false,
             mode: DeliveryMode::Fixed,

@@ -7,6 +7,8 @@
 //!                                   MSI ───────────┘
 //! ```
 //!
+//! An accelerator may have some of them itself: [`AcceleratedApics`], [`AcceleratedLines`].
+//!
 //! The CPU asks [`CpuInterrupts`] for vectors. This is how a board puts them together:
 //!
 //! ```
@@ -19,7 +21,7 @@
 //! let timers = TimerQueue::new(Arc::clone(&control));
 //! let lapic = Lapic::new(0, &timers, Arc::clone(&control));
 //! let pic = Pic::new(IrqLine::new(lapic.clone(), Lapic::LINT0));
-//! let ioapic = Ioapic::new(Arc::clone(&lapic));
+//! let ioapic = Ioapic::new(lapic.clone());
 //! let gsi = Gsi::new(Arc::clone(&pic), Arc::clone(&ioapic));
 //! let interrupts = CpuInterrupts::new(lapic, pic);
 //! let keyboard = IrqLine::new(gsi, 1);
@@ -31,6 +33,7 @@
 //! A device may raise or lower a line while it holds its own lock: a controller never calls a device. Among the
 //! controllers the order is [`Gsi`], [`Pic`], [`Ioapic`], [`Lapic`], [`Control`](flatview_accel::Control).
 
+mod accelerated;
 mod ioapic;
 mod lapic;
 mod line;
@@ -40,9 +43,10 @@ mod pic;
 pub(crate) mod probe;
 mod wiring;
 
+pub use accelerated::{AcceleratedApics, AcceleratedLines};
 pub use ioapic::Ioapic;
 pub use lapic::{APIC_DEFAULT_BASE, Lapic};
 pub use line::{InterruptSink, IrqLine};
-pub use message::{DeliveryMode, InterruptMessage};
+pub use message::{DeliveryMode, InterruptMessage, LocalApics};
 pub use pic::Pic;
-pub use wiring::{CpuInterrupts, Gsi};
+pub use wiring::{CpuInterrupts, ExternalInterrupts, Gsi};

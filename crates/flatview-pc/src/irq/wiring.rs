@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use flatview_accel::InterruptSource;
+use flatview_accel::{InterruptSource, NoInterrupts};
 
 use crate::device::lock;
 use crate::irq::lapic::Taken;
@@ -53,6 +53,43 @@ impl CpuInterrupts {
     /// `pic` drives [`Lapic::LINT0`] of `lapic`.
     pub fn new(lapic: Arc<Lapic>, pic: Arc<Mutex<Pic>>) -> Arc<CpuInterrupts> {
         Arc::new(CpuInterrupts { lapic, pic })
+    }
+}
+
+/// The 8259A pair as the CPU sees it whose local APIC is the accelerator's.
+#[derive(Clone, Debug)]
+pub struct ExternalInterrupts {
+    pic: Arc<Mutex<Pic>>,
+    apic: NoInterrupts,
+}
+
+impl ExternalInterrupts {
+    /// INTR of `pic` is [`Signals::INTR`](flatview_accel::Signals::INTR).
+    pub fn new(pic: Arc<Mutex<Pic>>) -> Arc<ExternalInterrupts> {
+        let apic = NoInterrupts;
+        Arc::new(ExternalInterrupts { pic, apic })
+    }
+}
+
+impl InterruptSource for ExternalInterrupts {
+    fn acknowledge(&self) -> Option<u8> {
+        Some(lock(&self.pic).acknowledge())
+    }
+
+    fn apic_base(&self) -> u64 {
+        self.apic.apic_base()
+    }
+
+    fn set_apic_base(&self, value: u64) -> bool {
+        self.apic.set_apic_base(value)
+    }
+
+    fn cr8(&self) -> u8 {
+        self.apic.cr8()
+    }
+
+    fn set_cr8(&self, value: u8) {
+        self.apic.set_cr8(value);
     }
 }
 

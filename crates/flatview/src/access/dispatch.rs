@@ -193,9 +193,9 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// From the order of the device to that of addresses, or back.
+    /// From the order of the device to that of addresses, or back; `size` is 1, 2, 4 or 8.
     #[inline]
-    fn in_order(self, value: u64, size: u8) -> u64 {
+    pub(crate) fn in_order(self, value: u64, size: u8) -> u64 {
         match self.device.rules.endianness {
             Endianness::Little => value & mask(size),
             Endianness::Big => value.swap_bytes() >> (64 - 8 * u32::from(size)),

@@ -19,6 +19,7 @@ use bitflags::bitflags;
 
 pub(crate) use answer::{Answer, Intent, Look, answer};
 pub use cache::MemoryRegionCache;
+pub(crate) use dispatch::Device;
 pub use guard::Engagement;
 pub(crate) use guard::Engaging;
 pub(crate) use guard::is_engaged;

@@ -12,6 +12,7 @@ pub(crate) mod integer;
 pub(crate) mod moves;
 pub(crate) mod save;
 
+use flatview_accel::Fpu;
 use iced_x86::Mnemonic;
 
 use super::{M, Op, R, Run};
@@ -28,15 +29,18 @@ pub(crate) struct Sse {
     pub(crate) mxcsr: u32,
 }
 
-/// `MXCSR` after power-on: all exceptions masked.
-const MXCSR: u32 = 0x1f80;
-
 impl Sse {
-    pub(crate) fn new() -> Sse {
+    pub(crate) fn from_state(fpu: &Fpu) -> Sse {
         Sse {
-            xmm: [0; 16],
-            mxcsr: MXCSR,
+            xmm: fpu.xmm.map(u128::from_le_bytes),
+            mxcsr: fpu.mxcsr,
         }
+    }
+
+    /// Puts the registers where others see them.
+    pub(crate) fn to_state(&self, fpu: &mut Fpu) {
+        fpu.xmm = self.xmm.map(u128::to_le_bytes);
+        fpu.mxcsr = self.mxcsr;
     }
 
     /// How numbers are rounded: 0 to nearest, 1 down, 2 up, 3 towards zero.

@@ -1,6 +1,7 @@
 //! `FXSAVE`, `FXRSTOR`, `LDMXCSR`, `STMXCSR` (Intel SDM vol. 1, 10.5).
 
 use super::{M, Op};
+use crate::exec::control::EFER_FFXSR;
 use crate::exec::mem::Access;
 use crate::exec::{CR0_EM, CR0_TS, Exec, Fault, NM, Step};
 use crate::int::{low8, low16, low32};
@@ -9,7 +10,7 @@ use super::low64;
 use crate::ops::x87::ext::Ext;
 
 /// The bits of `MXCSR` that exist.
-const MXCSR_MASK: u32 = 0xffff;
+pub(crate) const MXCSR_MASK: u32 = 0xffff;
 /// How many bytes are written.
 const SIZE: u64 = 512;
 /// Where the registers of the x87 are,
@@ -52,9 +53,13 @@ fn area(e: &mut Exec, op: &Op, access: Access) -> Result<u64, Fault> {
     Ok(linear)
 }
 
-/// How many SSE registers there are in the current mode.
+/// How many SSE registers are saved in the current mode (AMD64 APM vol. 2, 11.4.4.3, FFXSR).
 fn registers(e: &Exec) -> usize {
-    if e.mode.is_64() { 16 } else { 8 }
+    match e.mode.is_64() {
+        true if e.mode.cpl == 0 && e.msrs.efer & EFER_FFXSR != 0 => 0,
+        true => 16,
+        false => 8,
+    }
 }
 
 /// `FXSAVE`. What is not known (the last instruction of the x87) is 0.

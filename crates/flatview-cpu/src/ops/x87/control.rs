@@ -1,9 +1,9 @@
 //! The environment of the x87: `FNINIT`, `FLDCW`, `FNSTENV`, `FNSAVE` and their kin.
 
 use super::ext::{Ext, Kind};
-use super::{X87, check};
+use super::{Last, X87, check};
 use crate::exec::mem::Access;
-use crate::exec::{CR0_MP, CR0_TS, Exec, Fault, Flow, NM, Step};
+use crate::exec::{CR0_MP, CR0_TS, Exec, Fault, Flow, NM, Step, UD};
 use crate::int::{Int, low16};
 use crate::ops::sse::low64;
 use crate::ops::{M, Op, R, Run};
@@ -14,7 +14,7 @@ const CONTROL: u16 = 0x37f;
 /// `FNINIT`.
 pub(crate) fn fninit(e: &mut Exec, _: &Op) -> Step {
     check(e)?;
-    (e.x87.control, e.x87.status, e.x87.tags) = (CONTROL, 0, 0);
+    e.x87.finit();
     Ok(Flow::Next)
 }
 
@@ -87,6 +87,11 @@ pub(crate) fn emms(e: &mut Exec, _: &Op) -> Step {
 }
 
 impl X87 {
+    fn finit(&mut self) {
+        (self.control, self.status, self.tags) = (CONTROL, 0, 0);
+        self.last = Last::default();
+    }
+
     /// Two bits for each register (Intel SDM vol. 1, 8.1.7).
     fn tag_word(&self) -> u16 {
         (0..8).fold(0, |word, number| {
@@ -145,7 +150,7 @@ fn store<T: Int, const ALL: bool>(e: &mut Exec, op: &Op) -> Step {
             e.store(e.wrap(at), low64(value))?;
             e.store(e.wrap(at.wrapping_add(8)), low16(low64(value >> 64)))?;
         }
-        (e.x87.control, e.x87.status, e.x87.tags) = (CONTROL, 0, 0);
+        e.x87.finit();
     } else {
         // All exceptions are masked.
         e.x87.control |= 0x3f;
@@ -198,5 +203,5 @@ pub(crate) fn environment_run(is_store: bool, is_all: bool, size: u8) -> Run {
 /// All other instructions of the x87.
 pub(crate) fn unknown(e: &mut Exec, _: &Op) -> Step {
     check(e)?;
-    Err(e.ud())
+    Err(e.unknown(UD, None))
 }

@@ -10,6 +10,8 @@ pub(crate) mod ext;
 pub(crate) mod moves;
 pub(crate) mod rounding;
 
+use flatview_accel::Fpu;
+
 use super::Op;
 use crate::exec::{CR0_EM, CR0_TS, Exec, Fault, NM};
 use crate::int::low16;
@@ -35,16 +37,44 @@ pub(crate) struct X87 {
     pub(crate) tags: u8,
     /// By their own numbers.
     pub(crate) registers: [Ext; 8],
+    pub(crate) last: Last,
+}
+
+/// The last instruction that was not one of control, as the state says that it was: those that are executed here do
+/// not come here, and programs see zeros.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Last {
+    opcode: u16,
+    ip: u64,
+    dp: u64,
 }
 
 impl X87 {
-    /// After power-on (Intel SDM vol. 3, table 10-1).
-    pub(crate) fn new() -> X87 {
-        X87 {
-            control: 0x40,
-            status: 0,
-            tags: 0xff,
+    pub(crate) fn from_state(fpu: &Fpu) -> X87 {
+        let mut x87 = X87 {
+            control: fpu.fcw,
+            status: fpu.fsw,
+            tags: fpu.ftwx,
             registers: [Ext::zero(false); 8],
+            last: Last {
+                opcode: fpu.last_opcode,
+                ip: fpu.last_ip,
+                dp: fpu.last_dp,
+            },
+        };
+        for (index, bytes) in (0..).zip(fpu.fpr) {
+            let number = x87.number(index);
+            x87.registers[number] = Ext::from_bits(u128::from_le_bytes(bytes));
+        }
+        x87
+    }
+
+    /// Puts the registers where others see them.
+    pub(crate) fn to_state(&self, fpu: &mut Fpu) {
+        (fpu.fcw, fpu.fsw, fpu.ftwx) = (self.control, self.status, self.tags);
+        (fpu.last_opcode, fpu.last_ip, fpu.last_dp) = (self.last.opcode, self.last.ip, self.last.dp);
+        for (index, bytes) in (0..).zip(&mut fpu.fpr) {
+            *bytes = self.registers[self.number(index)].to_bits().to_le_bytes();
         }
     }
 

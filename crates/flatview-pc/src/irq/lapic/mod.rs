@@ -19,13 +19,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use flatview::{AccessRules, AccessSizes, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
-use flatview_accel::{Control, Signals};
+use flatview_accel::{Control, EoiListener, Signals};
 use registers::{Action, Errors, Lvt, Registers};
 
 use crate::device::{Reset, lock};
 use crate::devices::{DeviceRegion, MIN_PERIOD};
 use crate::irq::message::Bits;
-use crate::irq::{DeliveryMode, InterruptMessage, InterruptSink};
+use crate::irq::{DeliveryMode, InterruptMessage, InterruptSink, LocalApics};
 use crate::timer::{Timer, TimerQueue};
 
 #[cfg(test)]
@@ -41,11 +41,6 @@ pub const APIC_DEFAULT_BASE: u64 = 0xfee0_0000;
 /// Bits of `IA32_APIC_BASE`.
 const BASE_BSP: u64 = 1 << 8;
 const BASE_ENABLE: u64 = 1 << 11;
-
-/// Who wants to know that a level-triggered interrupt has ended: I/O APICs.
-pub(crate) trait EndOfInterrupt: Send + Sync {
-    fn end_of_interrupt(&self, vector: u8);
-}
 
 /// What a CPU that acknowledges an interrupt gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +61,7 @@ pub struct Lapic {
     state: Mutex<State>,
     control: Arc<Control>,
     timers: Arc<TimerQueue>,
-    ends: OnceLock<Weak<dyn EndOfInterrupt>>,
+    ends: OnceLock<Weak<dyn EoiListener>>,
 }
 
 struct State {
@@ -121,17 +116,6 @@ impl Lapic {
             size: 0x10_0000,
             ops: Arc::clone(this) as _,
         }
-    }
-
-    /// An interrupt from elsewhere: the I/O APIC, a device. Returns false if it is not for this APIC, or not taken.
-    pub fn deliver(&self, message: InterruptMessage) -> bool {
-        self.change(|state, lapic| state.deliver(message, lapic))
-    }
-
-    /// Whom to tell that level-triggered interrupts have ended. The first one stays.
-    pub(crate) fn set_end_of_interrupt(&self, ends: Weak<dyn EndOfInterrupt>) {
-        // One machine has one I/O APIC.
-        let _ = self.ends.set(ends);
     }
 
     /// The CPU takes the interrupt of the highest priority.
@@ -193,7 +177,7 @@ impl Lapic {
         if let (Some(Action::EndOfInterrupt(vector)), Some(ends)) = (ended, self.ends.get())
             && let Some(ends) = ends.upgrade()
         {
-            ends.end_of_interrupt(vector);
+            ends.eoi(vector);
         }
     }
 }
@@ -340,6 +324,17 @@ impl State {
             Some(zero) if !is_masked => self.timer.arm(zero.max(soonest)),
             _ => self.timer.disarm(),
         }
+    }
+}
+
+impl LocalApics for Lapic {
+    fn deliver(&self, message: InterruptMessage) -> bool {
+        self.change(|state, lapic| state.deliver(message, lapic))
+    }
+
+    fn on_eoi(&self, listener: Weak<dyn EoiListener>) {
+        // One machine has one I/O APIC.
+        let _ = self.ends.set(listener);
     }
 }
 

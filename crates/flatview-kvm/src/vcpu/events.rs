@@ -1,0 +1,106 @@
+//! What a vCPU is told from outside: signals, and interrupts of controllers that are not in the kernel.
+
+use flatview_accel::{AccelError, Exit, Signals};
+
+use super::KvmVcpu;
+use super::run::host;
+use crate::{KvmError, sys};
+
+impl KvmVcpu {
+    /// Takes what is pending, in the order in which the software CPU does. Returns why the vCPU does not run.
+    pub(super) fn events(&mut self, looks_at_deadline: bool) -> Result<Option<Exit>, AccelError> {
+        let control = &self.config.control;
+        let signals = control.signals();
+        if self.shutdown && !signals.contains(Signals::INIT) {
+            return Ok(Some(Exit::Shutdown));
+        }
+        if signals.contains(Signals::EXIT) {
+            control.clear(Signals::EXIT);
+            return Ok(Some(Exit::Requested));
+        }
+        let deadline = control.deadline();
+        if looks_at_deadline && deadline != u64::MAX && control.clock().now() >= deadline {
+            return Ok(Some(Exit::Deadline));
+        }
+        if signals.contains(Signals::INIT) && !self.page.is_in_smm() {
+            control.clear(Signals::INIT);
+            self.init()?;
+        }
+        if signals.contains(Signals::SMI) {
+            self.config.control.clear(Signals::SMI);
+            self.smi()?;
+        }
+        if signals.contains(Signals::NMI) {
+            self.config.control.clear(Signals::NMI);
+            self.nmi()?;
+        }
+        if !self.has_apic() {
+            self.interrupt(signals)?;
+        }
+        Ok(self.halted.then_some(Exit::Halted))
+    }
+
+    /// A system management interrupt; without system management mode, nothing.
+    fn smi(&mut self) -> Result<(), AccelError> {
+        if self.vm.capabilities.has_smm() {
+            self.halted = false;
+            self.changed();
+            self.page.fd().smi().map_err(KvmError::of("KVM_SMI"))?;
+        }
+        Ok(())
+    }
+
+    /// The kernel keeps it until it can be delivered. One that cannot, because another one is being handled, does not
+    /// wake.
+    fn nmi(&mut self) -> Result<(), AccelError> {
+        if self.halted {
+            let events = self.page.fd().get_vcpu_events();
+            let events = events.map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
+            self.halted = events.nmi.masked != 0;
+        }
+        self.changed();
+        Ok(self.page.fd().nmi().map_err(KvmError::of("KVM_NMI"))?)
+    }
+
+    /// Injects an interrupt, or lets the kernel say when one can be injected.
+    fn interrupt(&mut self, signals: Signals) -> Result<(), AccelError> {
+        let interrupts = &self.config.interrupts;
+        let mut is_pending = signals.contains(Signals::INTR);
+        if is_pending && self.ready_for_interrupt {
+            if let Some(vector) = interrupts.acknowledge() {
+                self.ready_for_interrupt = false;
+                self.halted = false;
+                self.changed();
+                sys::interrupt(self.page.fd(), vector).map_err(host("KVM_INTERRUPT"))?;
+            }
+            // There may be another one.
+            is_pending = self.config.control.signals().contains(Signals::INTR);
+        }
+        self.page.request_interrupt_window(is_pending);
+        self.cr8 = self.config.interrupts.cr8();
+        self.page.set_cr8(self.cr8.into());
+        Ok(())
+    }
+
+    /// What the guest has done to CR8 and `IA32_APIC_BASE`, and whether it takes interrupts.
+    pub(super) fn look_at_apic_registers(&mut self) {
+        self.ready_for_interrupt = self.page.is_ready_for_interrupt() && self.if_flag;
+        let interrupts = &self.config.interrupts;
+        let cr8 = u8::try_from(self.page.cr8()).unwrap_or(self.cr8);
+        if cr8 != self.cr8 {
+            self.cr8 = cr8;
+            interrupts.set_cr8(cr8);
+        }
+        let apic_base = self.page.apic_base();
+        if apic_base != self.apic_base {
+            self.apic_base = apic_base;
+            interrupts.set_apic_base(apic_base);
+        }
+    }
+
+    /// Something else than a run has changed the vCPU.
+    pub(super) fn changed(&mut self) {
+        self.known = None;
+        self.has_registers = false;
+    }
+}
