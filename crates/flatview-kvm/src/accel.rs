@@ -67,6 +67,11 @@ impl KvmAccelerator {
         &self.vm.capabilities
     }
 
+    #[cfg(test)]
+    pub(crate) fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
     /// What was asked of the kernel so far.
     pub fn statistics(&self) -> Statistics {
         self.vm.counters.snapshot()

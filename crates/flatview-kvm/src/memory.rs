@@ -20,8 +20,7 @@ mod batch;
 mod pieces;
 
 #[cfg(test)]
-#[path = "memory_test.rs"]
-mod tests;
+mod random_test;
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};

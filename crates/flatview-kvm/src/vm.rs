@@ -28,9 +28,9 @@ pub(crate) struct Vm {
     pub(crate) counters: Counters,
     /// By number of the address space: memory, and memory in system management mode.
     pub(crate) slots: [Mutex<SlotTable>; 2],
-    pub(crate) dirty: Dirty,
     pub(crate) coalesced: Coalesced,
     pub(crate) irq: Irq,
+    pub(crate) dirty: Dirty,
 }
 
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
@@ -68,8 +68,8 @@ impl Vm {
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
-        let dirty = Dirty::new(&fd, &config, &capabilities)?;
         let irq = Irq::new(&fd, &capabilities, &config)?;
+        let dirty = Dirty::new(&fd, &config, &capabilities)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
         let vm = Vm {
             kvm,
@@ -79,9 +79,9 @@ impl Vm {
             gate: Gate::default(),
             counters: Counters::default(),
             slots: [0, 1].map(|space| Mutex::new(SlotTable::new(space, most))),
-            dirty,
             coalesced: Coalesced::default(),
             irq,
+            dirty,
         };
         sys::install_kick_handler()?;
         Ok(vm)

@@ -1,6 +1,7 @@
 //! Programs of a few instructions, on a tiny machine.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod assist;
 mod board;
 mod code;
 mod integers;

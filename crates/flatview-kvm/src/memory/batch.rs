@@ -190,3 +190,7 @@ impl<'a> Kernel<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "batch_test.rs"]
+mod tests;

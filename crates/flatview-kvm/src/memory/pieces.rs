@@ -143,7 +143,3 @@ fn whole(range: &FlatRange, clients: DirtyClients, readonly_memory: bool) -> Opt
 pub(super) fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
-
-#[cfg(test)]
-#[path = "pieces_test.rs"]
-mod tests;

@@ -203,6 +203,10 @@ impl KvmVcpu {
         self.set_single_step(true)?;
         let result = self.run_until_exit(true);
         self.set_single_step(false)?;
+        if matches!(result, Ok(Exit::Halted)) && !before.halted {
+            // The step was the `HLT`.
+            return Ok(Exit::Stepped);
+        }
         let cpl = before.sregs.ss.dpl;
         if matches!(result, Ok(Exit::Shutdown)) && cpl == 3 {
             self.write_state(&before)?;
