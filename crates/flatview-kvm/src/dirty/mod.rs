@@ -105,12 +105,8 @@ impl Logged {
     }
 
     /// Words of a bitmap of the whole slot.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the memory that it is about is within this process"
-    )]
     fn words(&self) -> usize {
-        self.pages.div_ceil(64) as usize
+        word_of(self.pages + 63)
     }
 
     /// Marks the pages of a bitmap of the whole slot for whoever logs (rule P19).
@@ -192,6 +188,15 @@ impl Dirty {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In which word of a bitmap the bit of a page is.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the memory that it is about is within this process"
+)]
+fn word_of(page: u64) -> usize {
+    (page / 64) as usize
 }
 
 fn logs(slot: &Slot) -> bool {

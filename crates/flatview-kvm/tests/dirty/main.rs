@@ -1,7 +1,11 @@
 //! The pages that a guest writes are the pages that are harvested: the same tests for logs, logs with manual protect,
 //! and rings (rules P19 to P22).
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail"
+)]
 
 mod changes;
 mod exact;
