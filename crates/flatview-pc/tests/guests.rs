@@ -8,27 +8,17 @@ use std::sync::Arc;
 use flatview_pc::board::Drive;
 use flatview_pc::devices::block::{ImageAccess, RawImage};
 use flatview_pc::machine::End;
-use support::{Guest, disk, grub_disk};
+use support::{DEMO_SAYS, Guest, demo, disk, grub_disk};
 
 /// The boot sector of the demonstration prints what INT 15h, AX=E820h says, and switches off by ACPI.
 #[test]
 fn the_demonstration_prints_the_memory_map_and_switches_off() {
-    let Some(mut guest) = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())]) else {
+    let Some(mut guest) = Guest::seabios(64, demo()) else {
         return;
     };
     let end = guest.run_until(60, "power-off", |_| false);
     assert_eq!(end, Some(End::PowerOff), "{}", guest.debugcon.get());
-    let map = "The BIOS says that the memory is:
-0000000000000000-000000000009fbff RAM
-000000000009fc00-000000000009ffff reserved
-00000000000f0000-00000000000fffff reserved
-0000000000100000-0000000003fdffff RAM
-0000000003fe0000-0000000003ffffff reserved
-00000000fffc0000-00000000ffffffff reserved
-000000fd00000000-000000ffffffffff reserved
-Good bye.
-";
-    assert_eq!(guest.serial.get().replace('\r', ""), map);
+    assert_eq!(guest.serial.get().replace('\r', ""), DEMO_SAYS);
     let screen = guest.pc.screen().to_string();
     assert!(screen.contains("Booting from Hard Disk"), "{screen}");
     assert!(
@@ -120,7 +110,7 @@ fn a_cd_boots() {
 #[test]
 fn the_same_guest_does_the_same_twice() {
     let run = || {
-        let mut guest = Guest::seabios(64, vec![disk(flatview_pc::demo::disk())])?;
+        let mut guest = Guest::seabios(64, demo())?;
         let end = guest.run_until(60, "power-off", |_| false);
         let said = (
             guest.serial.get(),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use flatview_accel::Clock;
+use flatview_accel::{Accelerator, Clock};
 use flatview_cpu::SoftAccelerator;
 use flatview_pc::board::{Drive, Pc, PcConfig};
 use flatview_pc::devices::block::MemoryImage;
@@ -74,6 +74,38 @@ pub fn seabios() -> Option<(Vec<u8>, Vec<u8>)> {
     Some((read("bios-256k.bin")?, read("vgabios-stdvga.bin")?))
 }
 
+/// What the demonstration says on the serial port of a machine with 64 MiB.
+pub const DEMO_SAYS: &str = "The BIOS says that the memory is:
+0000000000000000-000000000009fbff RAM
+000000000009fc00-000000000009ffff reserved
+00000000000f0000-00000000000fffff reserved
+0000000000100000-0000000003fdffff RAM
+0000000003fe0000-0000000003ffffff reserved
+00000000fffc0000-00000000ffffffff reserved
+000000fd00000000-000000ffffffffff reserved
+Good bye.
+";
+
+/// The drives of the demonstration.
+pub fn demo() -> Vec<Drive> {
+    vec![disk(flatview_pc::demo::disk())]
+}
+
+/// With SeaBIOS and the host's clock, on another accelerator than the software CPU.
+pub fn kvm_guest(megabytes: u64, accelerator: &dyn Accelerator, drives: Vec<Drive>) -> Option<Guest> {
+    let (bios, vga) = seabios()?;
+    Some(Guest::on(
+        accelerator,
+        megabytes,
+        bios,
+        Some(vga),
+        drives,
+        |config| {
+            config.clock = Clock::host();
+        },
+    ))
+}
+
 /// A disk whose image is in memory.
 pub fn disk(image: Vec<u8>) -> Drive {
     Drive::Disk(Arc::new(MemoryImage::new(image)))
@@ -92,6 +124,25 @@ impl Guest {
         drives: Vec<Drive>,
         change: impl FnOnce(&mut PcConfig),
     ) -> Guest {
+        Guest::on(
+            &SoftAccelerator::default(),
+            megabytes,
+            bios,
+            vga_bios,
+            drives,
+            change,
+        )
+    }
+
+    /// On another accelerator than the software CPU.
+    pub fn on(
+        accelerator: &dyn Accelerator,
+        megabytes: u64,
+        bios: Vec<u8>,
+        vga_bios: Option<Vec<u8>>,
+        drives: Vec<Drive>,
+        change: impl FnOnce(&mut PcConfig),
+    ) -> Guest {
         let (serial, debugcon) = (Text::default(), Text::default());
         let mut config = PcConfig {
             ram: RamLayout::new(megabytes << 20, &[]).unwrap(),
@@ -104,7 +155,7 @@ impl Guest {
             date: Some(1_767_225_600),
         };
         change(&mut config);
-        let pc = Pc::new(config, &SoftAccelerator::default()).unwrap();
+        let pc = Pc::new(config, accelerator).unwrap();
         let look = look_often(pc.timers());
         Guest {
             look,
