@@ -10,7 +10,6 @@ use flatview::{
     AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
     Size, UnassignedIo,
 };
-use flatview_accel::{Clock, Control, NoInterrupts, VcpuConfig};
 use kvm_bindings::kvm_segment;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
