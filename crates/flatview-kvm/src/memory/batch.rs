@@ -3,10 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::pieces::Piece;
-use crate::dirty;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
-use crate::{KvmError, Slot, SlotFlags};
+use crate::{KvmError, Slot, SlotFlags, dirty};
 
 /// What a listener has heard since `begin`, in slots.
 #[derive(Debug, Default)]
@@ -191,3 +190,7 @@ impl<'a> Kernel<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "batch_test.rs"]
+mod tests;

@@ -1,22 +1,32 @@
 //! Which slots the kernel was told of, in what order: from the trace that the library writes.
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Before the library traces anything: what was traced for the first time while nobody listened may stay unheard.
+pub(crate) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| tracing::subscriber::set_global_default(Recorder).unwrap());
+}
+
 /// The ioctls that `action` leads to on this thread, one line each: `delete 4`, or number, address, size and flags
 /// (1: logged, 2: read-only).
 pub(crate) fn slot_ioctls(action: impl FnOnce()) -> Vec<String> {
-    let lines = Arc::default();
-    tracing::subscriber::with_default(Recorder(Arc::clone(&lines)), action);
-    let lines = lines.lock().unwrap();
-    lines.clone()
+    LINES.take();
+    action();
+    LINES.take()
 }
 
-struct Recorder(Arc<Mutex<Vec<String>>>);
+struct Recorder;
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -34,10 +44,11 @@ impl Subscriber for Recorder {
             flags,
         } = fields;
         if message == "KVM_SET_USER_MEMORY_REGION" {
-            self.0.lock().unwrap().push(match &*size {
+            let line = match &*size {
                 "0x0" => format!("delete {slot}"),
                 _ => format!("{slot}: {gpa} {size} {flags}"),
-            });
+            };
+            LINES.with_borrow_mut(|lines| lines.push(line));
         }
     }
 
