@@ -25,7 +25,7 @@ const REGISTERED: [Registered; 9] = [
 ];
 
 /// What is written: offset, value, size.
-const WRITTEN: [(u64, u32, usize); 18] = [
+const WRITTEN: [(u16, u32, usize); 18] = [
     (0, 0x1122_3344, 4),
     (0, 0x4433_2211, 4),
     (0, 0x5566_7788, 4),
@@ -75,11 +75,11 @@ fn agrees(bus: Bus, endianness: Endianness) {
     for (offset, value, size) in WRITTEN {
         let bytes = &value.to_le_bytes()[..size];
         let (code, space, start) = match bus {
-            Bus::Memory => (store(offset as u16, value, size), &guest.space, DEVICE),
-            Bus::Ports => (out(0x600 + offset as u16, value, size), &guest.ports, 0x600),
+            Bus::Memory => (store(offset, value, size), &guest.space, DEVICE),
+            Bus::Ports => (out(0x600 + offset, value, size), &guest.ports, 0x600),
         };
         space
-            .write(start + offset, bytes, MemTxAttrs::UNSPECIFIED)
+            .write(start + u64::from(offset), bytes, MemTxAttrs::UNSPECIFIED)
             .unwrap();
         let by_software = signalled();
         let is_at_device = written.lock().unwrap().pop().is_some();
@@ -88,8 +88,8 @@ fn agrees(bus: Bus, endianness: Endianness) {
         let mut came_out = guest.run();
         if is_at_device {
             let expected = match bus {
-                Bus::Memory => Out::Write(start + offset, bytes.to_vec()),
-                Bus::Ports => Out::Port(0x600 + offset as u16, bytes.to_vec()),
+                Bus::Memory => Out::Write(start + u64::from(offset), bytes.to_vec()),
+                Bus::Ports => Out::Port(0x600 + offset, bytes.to_vec()),
             };
             assert_eq!(came_out, expected);
             came_out = guest.run();

@@ -10,7 +10,6 @@ use flatview::{
     AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
     Size, UnassignedIo,
 };
-use flatview_accel::{Clock, Control, NoInterrupts, VcpuConfig};
 use kvm_bindings::kvm_segment;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
@@ -135,7 +134,7 @@ impl Guest {
 
     /// Runs until the vCPU comes out, and finishes what it came out for: reads are zero.
     pub(crate) fn run(&mut self) -> Out {
-        let out = match self.vcpu.run().unwrap() {
+        match self.vcpu.run().unwrap() {
             VcpuExit::Hlt => Out::Halted,
             VcpuExit::IoOut(port, bytes) => Out::Port(port, bytes.to_vec()),
             VcpuExit::MmioWrite(address, bytes) => Out::Write(address, bytes.to_vec()),
@@ -145,8 +144,7 @@ impl Guest {
             }
             VcpuExit::IoapicEoi(vector) => Out::Eoi(vector),
             other => Out::Other(format!("{other:?}")),
-        };
-        out
+        }
     }
 }
 

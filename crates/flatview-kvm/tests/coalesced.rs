@@ -4,9 +4,10 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use flatview::{Error, Region, Transaction, UnassignedIo};
+use flatview::{Error, MemTxAttrs, MemTxError, MemoryRegionOps, Region, Transaction, UnassignedIo};
+use flatview_accel::{Exit, Vcpu};
 use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 use support::Board;
 
@@ -99,4 +100,60 @@ fn j8_more_zones_than_the_kernel_takes_are_left_alone() {
     // They are all gone: there is room again.
     assert_eq!(scene.calls(|tx| tx.add_coalescing(device, 0, 8_u64)), 1);
     assert_eq!(scene.calls(|tx| tx.clear_coalescing(device)), 1);
+}
+
+/// Notes what is done to it.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl MemoryRegionOps for Notes {
+    fn read(&self, offset: u64, size: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        self.0.lock().unwrap().push(format!("r{size}@{offset:x}"));
+        Ok(0)
+    }
+
+    fn write(&self, offset: u64, size: u32, value: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("w{size}@{offset:x}={value:x}"));
+        Ok(())
+    }
+}
+
+/// J5, J11: a vCPU delivers what was collected before it dispatches what it came out for.
+#[test]
+fn j5_a_read_comes_after_what_was_written_before_it() {
+    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+        return;
+    };
+    let board = Board::new();
+    board.map_ram("ram", 0, 0x1_0000, 0);
+    let notes = Arc::new(Notes::default());
+    let device = board
+        .memory
+        .region("device")
+        .io(0x100, Arc::clone(&notes) as Arc<_>);
+    board.map(&device, 0xd000_0000, 0);
+    board.memory.update(|tx| tx.set_coalescing(&device)).unwrap();
+    let code = [
+        &[0x26, 0xc6, 0x06, 0, 0, 0x11][..],   // mov byte [es:0], 0x11
+        &[0x26, 0xc7, 0x06, 2, 0, 0x22, 0x22], // mov word [es:2], 0x2222
+        &[0x26, 0xa0, 0, 0],                   // mov al, [es:0]
+        &[0x26, 0xc6, 0x06, 4, 0, 0x33],       // mov byte [es:4], 0x33
+        &[0xf4],                               // hlt
+    ];
+    board.write(0x1000, &code.concat());
+    let mut vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
+    let mut state = vcpu.state().unwrap();
+    support::real_mode(&mut state, 0x1000);
+    state.sregs.es.base = 0xd000_0000;
+    vcpu.set_state(&state).unwrap();
+    assert_eq!(vcpu.run().unwrap(), Exit::Halted);
+    assert_eq!(
+        *notes.0.lock().unwrap(),
+        ["w1@0=11", "w2@2=2222", "r1@0", "w1@4=33"]
+    );
+    let statistics = kvm.statistics();
+    assert_eq!((statistics.mmio_exits, statistics.coalesced_writes), (1, 3));
 }
