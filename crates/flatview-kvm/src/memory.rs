@@ -31,9 +31,8 @@ use flatview::{
     DirtyClients, FlatRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection, Undo, ViewChange,
 };
 
-use crate::KvmError;
-use crate::dirty;
 use crate::vm::Vm;
+use crate::{KvmError, dirty};
 use batch::{Kernel, Queue};
 use pieces::Pieces;
 
@@ -180,11 +179,8 @@ impl MemoryListener for KvmMemoryListener {
     }
 
     fn log_sync(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        Ok(dirty::log_sync(
-            &self.vm,
-            self.address_space,
-            section.range().range(),
-        )?)
+        let addresses = section.range().range();
+        Ok(dirty::log_sync(&self.vm, self.address_space, addresses)?)
     }
 
     fn log_sync_global(&self, _: bool) -> ListenerResult {
@@ -192,10 +188,7 @@ impl MemoryListener for KvmMemoryListener {
     }
 
     fn log_clear(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
-        Ok(dirty::log_clear(
-            &self.vm,
-            self.address_space,
-            section.range().range(),
-        )?)
+        let addresses = section.range().range();
+        Ok(dirty::log_clear(&self.vm, self.address_space, addresses)?)
     }
 }

@@ -1,6 +1,8 @@
 //! Programs of a few instructions, on a tiny machine.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod assist;
+mod assistant;
 mod board;
 mod code;
 mod integers;

@@ -261,8 +261,8 @@ fn a_reset_leads_back_to_power_on() {
 
 #[test]
 fn registers_of_the_x87_are_counted_from_the_top() {
-    // fldpi; fld1
-    let mut board = Board::protected(&[0xd9, 0xeb, 0xd9, 0xe8, 0xf4]);
+    // fninit; fldpi; fld1
+    let mut board = Board::protected(&[0xdb, 0xe3, 0xd9, 0xeb, 0xd9, 0xe8, 0xf4]);
     let state = board.run_to_halt();
     let one = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f];
     assert_eq!(

@@ -29,6 +29,7 @@ use self::msrs::MsrSet;
 use self::page::RunPage;
 use self::reset::PowerOn;
 use crate::accel::Attachment;
+use crate::dirty::VcpuRing;
 use crate::gate::Runner;
 use crate::vm::Vm;
 use crate::{IrqChip, KvmError};
@@ -61,6 +62,8 @@ pub struct KvmVcpu {
     unfinished: bool,
     /// Without an APIC in the kernel: it waits for an interrupt.
     halted: bool,
+    /// The kernel may have an NMI that was not delivered.
+    nmi_queued: bool,
     shutdown: bool,
     if_flag: bool,
     /// Without an APIC in the kernel: an interrupt can be injected now.
@@ -70,6 +73,8 @@ pub struct KvmVcpu {
     apic_base: u64,
     /// SMBASE, for a kernel that does not show it.
     smbase: u32,
+    /// Where the kernel tells which pages it has written, unless it does so in bitmaps.
+    dirty_ring: Option<VcpuRing>,
     config: VcpuConfig,
     vm: Arc<Vm>,
     #[expect(dead_code, reason = "keeps memory in the virtual machine")]
@@ -98,6 +103,7 @@ impl KvmVcpu {
             .create_vcpu(config.index.into())
             .map_err(KvmError::of("KVM_CREATE_VCPU"))?;
         vm.map_coalesced_ring(&fd)?;
+        let dirty_ring = VcpuRing::new(vm, &fd)?;
         let cpuid = cpuid::table(vm, config.index)?;
         fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
         let power_on = PowerOn::new(&fd, cpuid::signature(&cpuid), vm.config.irqchip)?;
@@ -114,12 +120,14 @@ impl KvmVcpu {
             has_registers: false,
             unfinished: false,
             halted: false,
+            nmi_queued: false,
             shutdown: false,
             if_flag: false,
             ready_for_interrupt: false,
             cr8: 0,
             apic_base: 0,
             smbase: 0,
+            dirty_ring,
             config,
             vm: Arc::clone(vm),
             attachment,

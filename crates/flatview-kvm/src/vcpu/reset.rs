@@ -5,7 +5,7 @@ use kvm_bindings as kvm;
 use kvm_ioctls::VcpuFd;
 
 use super::KvmVcpu;
-use crate::{IrqChip, KvmError};
+use crate::{IrqChip, KvmError, sys};
 
 /// x87 is always on (Intel SDM vol. 1, 13.3).
 const XCR0: u64 = 1;
@@ -45,6 +45,7 @@ impl KvmVcpu {
         self.finish()?;
         // The kernel may know more of it than a state says.
         self.changed();
+        sys::set_xsave(self.page.fd(), &kvm::kvm_xsave::default())?;
         self.write_state(&VcpuState::power_on(self.power_on.signature))?;
         self.flush()?;
         let mut xcrs = kvm::kvm_xcrs {

@@ -7,11 +7,14 @@
 
 pub(crate) mod trace;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use flatview::{AddressSpace, MemTxAttrs, Memory, RamBlock, Region, Size, Transaction, UnassignedIo};
-use flatview_accel::{Clock, Control, NoInterrupts, Segment, VcpuConfig, VcpuState};
-use flatview_kvm::{KvmAccelerator, KvmConfig};
+use flatview::{
+    AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
+    Size, Transaction, UnassignedIo,
+};
+use flatview_accel::{Clock, Control, NoInterrupts, Segment, Vcpu, VcpuConfig, VcpuState};
+use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 
 /// KVM as `config` says; `None`, after a loud word, where there is none.
 pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
@@ -166,4 +169,106 @@ pub(crate) fn user_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) 
     state.regs.rip = rip;
     state.regs.rsp = rsp;
     state.regs.rflags = 2;
+}
+
+/// A device that notes what it is asked, and answers every read with the low bytes of one value.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) answer: u64,
+    pub(crate) log: Mutex<Vec<Access>>,
+}
+
+/// What a [`Recorder`] was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Offset and size.
+    Read(u64, u32),
+    /// Offset, size and value.
+    Write(u64, u32, u64),
+}
+
+impl Recorder {
+    pub(crate) fn new(answer: u64) -> Arc<Recorder> {
+        let log = Mutex::default();
+        Arc::new(Recorder { answer, log })
+    }
+
+    /// What it was asked since this was called last.
+    pub(crate) fn take(&self) -> Vec<Access> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+}
+
+impl MemoryRegionOps for Recorder {
+    fn read(&self, offset: u64, size: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        self.log.lock().unwrap().push(Access::Read(offset, size));
+        Ok(self.answer)
+    }
+
+    fn write(&self, offset: u64, size: u32, value: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        let value = value & u64::MAX >> (64 - 8 * size);
+        self.log.lock().unwrap().push(Access::Write(offset, size, value));
+        Ok(())
+    }
+
+    fn access_rules(&self) -> AccessRules {
+        AccessRules::any(Endianness::Little)
+    }
+}
+
+/// A vCPU in real mode at 0x1000, where `code` is, in memory from 0 to 0x10000.
+pub(crate) fn real_mode_vcpu(kvm: &KvmAccelerator, board: &Board, code: &[u8]) -> KvmVcpu {
+    real_mode_vcpu_with(kvm, board, code, board.vcpu(0))
+}
+
+/// As [`real_mode_vcpu`], connected to `config`.
+pub(crate) fn real_mode_vcpu_with(
+    kvm: &KvmAccelerator,
+    board: &Board,
+    code: &[u8],
+    config: VcpuConfig,
+) -> KvmVcpu {
+    board.map_ram("ram", 0, 0x1_0000, 0);
+    board.write(0x1000, code);
+    let mut vcpu = kvm.create_kvm_vcpu(config).unwrap();
+    let mut state = vcpu.state().unwrap();
+    real_mode(&mut state, 0x1000);
+    state.regs.rsp = 0x8000;
+    vcpu.set_state(&state).unwrap();
+    vcpu
+}
+
+/// 64-bit mode at privilege level 0; otherwise as [`user_mode`].
+pub(crate) fn kernel_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) {
+    user_mode(state, tables, rip, rsp);
+    let sregs = &mut state.sregs;
+    for segment in [
+        &mut sregs.cs,
+        &mut sregs.ds,
+        &mut sregs.es,
+        &mut sregs.fs,
+        &mut sregs.gs,
+        &mut sregs.ss,
+    ] {
+        segment.dpl = 0;
+        segment.selector &= !3;
+    }
+}
+
+/// A vCPU in 64-bit mode at 0x1000, where `code` is, in memory from 0 to 0x40000, with the first GiB as it is.
+pub(crate) fn long_mode_vcpu(
+    kvm: &KvmAccelerator,
+    board: &Board,
+    code: &[u8],
+    config: VcpuConfig,
+    mode: fn(&mut VcpuState, u64, u64, u64),
+) -> KvmVcpu {
+    board.map_ram("ram", 0, 0x4_0000, 0);
+    board.write(0x1000, code);
+    board.identity_tables(0x2_0000, 1);
+    let mut vcpu = kvm.create_kvm_vcpu(config).unwrap();
+    let mut state = vcpu.state().unwrap();
+    mode(&mut state, 0x2_0000, 0x1000, 0x8000);
+    vcpu.set_state(&state).unwrap();
+    vcpu
 }
