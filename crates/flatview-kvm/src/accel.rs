@@ -106,7 +106,7 @@ impl KvmAccelerator {
 
     /// Lets the virtual machine follow address spaces from now on: its memory is that of `memory`, its ports are those
     /// of `io`, and its memory in system management mode is that of `smm`, where the kernel
-    /// [has one](Accelerator::has_smm).
+    /// [has one](Accelerator::has_smm). They are spaces of `machine`.
     ///
     /// Whoever makes a vCPU need not call this: the first one does it. It is for those who want memory in the kernel
     /// without vCPUs. With the same spaces it can be called again.

@@ -163,7 +163,7 @@ fn w9_w10_a_log_is_switched_in_place() {
 /// The kernel refuses to change it in place.
 #[test]
 fn w9_read_only_is_switched_by_a_new_slot() {
-    let Some((kvm, board, ram)) = machine() else {
+    let Some((_kvm, board, ram)) = machine() else {
         return;
     };
     let readonly = slot_ioctls(|| board.update(|tx| tx.set_readonly(&ram, true)));

@@ -178,7 +178,7 @@ fn page_of(range: &FlatRange, address: u64) -> Option<(usize, SlotFlags)> {
         return None;
     }
     let offset = address - range.start() + range.offset_in_region();
-    if offset % PAGE != 0 || offset + PAGE > block.max_size() {
+    if !offset.is_multiple_of(PAGE) || offset + PAGE > block.max_size() {
         return None;
     }
     let mut flags = SlotFlags::empty();
@@ -225,7 +225,6 @@ fn run(seed: u64, transactions: u32, config: KvmConfig) -> u32 {
             }
             Err(error) => panic!("seed {seed}, transaction {transaction}: {error}"),
         }
-        if transaction % 50 == 0 {}
         let view = world.space.view();
         assert_eq!(
             shapes,

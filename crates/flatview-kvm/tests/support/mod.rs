@@ -1,8 +1,9 @@
 //! Small machines, and guests of a few bytes.
 #![allow(
     dead_code,
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
-    reason = "each test binary uses a part of it; a test may fail"
+    reason = "each test binary uses a part of it; a test may fail; its guests are small"
 )]
 
 pub(crate) mod trace;
