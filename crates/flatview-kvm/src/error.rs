@@ -160,9 +160,11 @@ impl From<KvmError> for AccelError {
 impl KvmError {
     /// The failure of `ioctl`.
     pub(crate) fn of(ioctl: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> KvmError {
-        move |error| KvmError::Ioctl {
-            ioctl,
-            source: io::Error::from_raw_os_error(error.errno()),
-        }
+        move |error| KvmError::failed(ioctl)(io::Error::from_raw_os_error(error.errno()))
+    }
+
+    /// The failure of `ioctl`, which is ours.
+    pub(crate) fn failed(ioctl: &'static str) -> impl FnOnce(io::Error) -> KvmError {
+        move |source| KvmError::Ioctl { ioctl, source }
     }
 }

@@ -50,8 +50,6 @@ pub(crate) struct SlotTable {
     address_space: u32,
     most: u32,
     by_address: BTreeMap<u64, Slot>,
-    /// Where each number's slot is.
-    by_id: BTreeMap<u32, u64>,
     /// Numbers below `next` that are free.
     free: BTreeSet<u32>,
     next: u32,
@@ -64,7 +62,6 @@ impl SlotTable {
             address_space,
             most,
             by_address: BTreeMap::new(),
-            by_id: BTreeMap::new(),
             free: BTreeSet::new(),
             next: 0,
         }
@@ -93,11 +90,6 @@ impl SlotTable {
         self.by_address.get_mut(&gpa)
     }
 
-    /// The slot that the kernel calls `id`, with the address space in it.
-    pub(crate) fn by_id(&self, id: u32) -> Option<&Slot> {
-        self.by_address.get(self.by_id.get(&id)?)
-    }
-
     /// The slots that have a byte from `start` to `last`, ascending.
     pub(crate) fn meeting(&self, start: u64, last: u64) -> impl Iterator<Item = &Slot> {
         let before = self.by_address.range(..start).next_back();
@@ -124,14 +116,12 @@ impl SlotTable {
         if !self.free.remove(&number) {
             self.next = self.next.max(number + 1);
         }
-        self.by_id.insert(slot.id, slot.gpa);
         self.by_address.insert(slot.gpa, slot);
     }
 
     /// Forgets a slot that the kernel has no more.
     pub(crate) fn remove(&mut self, gpa: u64) -> Option<Slot> {
         let slot = self.by_address.remove(&gpa)?;
-        self.by_id.remove(&slot.id);
         self.free.insert(slot.id & 0xffff);
         Some(slot)
     }

@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::cell::Cell;
-use std::ffi::{c_uint, c_ulong};
 use std::io;
 use std::mem::zeroed;
 use std::ops::Deref;
@@ -15,9 +14,9 @@ use kvm_bindings::{
     KVMIO, kvm_clear_dirty_log, kvm_dirty_log, kvm_interrupt, kvm_ioeventfd, kvm_irqfd, kvm_xsave,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
-use vmm_sys_util::ioctl::{_IOC_NONE, _IOC_READ, _IOC_WRITE, ioctl, ioctl_expr, ioctl_with_ref};
-use vmm_sys_util::ioctl_iow_nr;
+use vmm_sys_util::ioctl::{ioctl, ioctl_with_ref};
 use vmm_sys_util::signal::register_signal_handler;
+use vmm_sys_util::{ioctl_io_nr, ioctl_iow_nr, ioctl_iowr_nr};
 
 use crate::KvmError;
 
@@ -165,6 +164,9 @@ pub(crate) fn set_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave) -> Result<(), KvmError
     unsafe { vcpu.set_xsave(xsave) }.map_err(KvmError::of("KVM_SET_XSAVE"))
 }
 
+ioctl_iow_nr!(KVM_GET_DIRTY_LOG, KVMIO, 0x42, kvm_dirty_log);
+ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
+ioctl_io_nr!(KVM_RESET_DIRTY_RINGS, KVMIO, 0xc7);
 ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
@@ -181,109 +183,32 @@ pub(crate) fn irqfd(vm: &VmFd, irqfd: &kvm_irqfd) -> io::Result<()> {
     answer(unsafe { ioctl_with_ref(vm, KVM_IRQFD(), irqfd) })
 }
 
-fn answer(result: libc::c_int) -> io::Result<()> {
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Bytes of a page of KVM's interface.
-const PAGE: usize = 4096;
-
-/// A page that is shared with the kernel, as words.
-#[derive(Debug)]
-pub(crate) struct SharedPage(NonNull<[AtomicU32; PAGE / 4]>);
-
-// SAFETY: the mapping belongs to no thread, and all that is in it is atomic.
-unsafe impl Send for SharedPage {}
-// SAFETY: as above.
-unsafe impl Sync for SharedPage {}
-
-impl SharedPage {
-    /// Maps page `page` of a vCPU.
-    pub(crate) fn map(vcpu: &VcpuFd, page: u32) -> io::Result<SharedPage> {
-        let offset = libc::off_t::from(page) * PAGE as libc::off_t;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping, at an address of the kernel's choice, changes no memory that is in use.
-        let start = unsafe {
-            libc::mmap(
-                null_mut(),
-                PAGE,
-                access,
-                libc::MAP_SHARED,
-                vcpu.as_raw_fd(),
-                offset,
-            )
-        };
-        match NonNull::new(start) {
-            Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(SharedPage(start.cast())),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-impl Deref for SharedPage {
-    type Target = [AtomicU32; PAGE / 4];
-
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: the page stays mapped, readable and writable, for as long as this lives; a page is aligned for words,
-        // any bytes are words, and the kernel changes them as another thread would. The page is the virtual machine's:
-        // the mapping keeps it, also when the vCPU's descriptor is closed.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for SharedPage {
-    fn drop(&mut self) {
-        // SAFETY: it is this value's own mapping, and nobody borrows from it any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
-    }
-}
-
-const KVM_GET_DIRTY_LOG: c_ulong = ioctl_expr(_IOC_WRITE, KVMIO, 0x42, argument::<kvm_dirty_log>());
-const KVM_CLEAR_DIRTY_LOG: c_ulong = ioctl_expr(
-    _IOC_READ | _IOC_WRITE,
-    KVMIO,
-    0xc0,
-    argument::<kvm_clear_dirty_log>(),
-);
-const KVM_RESET_DIRTY_RINGS: c_ulong = ioctl_expr(_IOC_NONE, KVMIO, 0xc7, 0);
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "an ioctl's argument has a few bytes"
-)]
-const fn argument<T>() -> c_uint {
-    size_of::<T>() as c_uint
-}
-
 /// `KVM_GET_DIRTY_LOG`: one bit for each page of a slot. `kvm-ioctls` has it too, and allocates the bitmap anew each
 /// time.
 ///
 /// # Safety
 ///
 /// If the kernel has this slot, and logs for it, then it has no more pages than `bitmap` has bits.
-pub(crate) unsafe fn get_dirty_log(vm: &VmFd, slot: u32, bitmap: &mut [u64]) -> Result<(), KvmError> {
+pub(crate) unsafe fn get_dirty_log(vm: &VmFd, slot: u32, bitmap: &mut [u64]) -> io::Result<()> {
     let mut log = kvm_dirty_log {
         slot,
         ..kvm_dirty_log::default()
     };
     log.__bindgen_anon_1.dirty_bitmap = bitmap.as_mut_ptr().cast();
-    // SAFETY: the kernel writes a whole number of words, one bit for each page; the caller sees to that they are there.
-    let result = unsafe { ioctl_with_ref(vm, KVM_GET_DIRTY_LOG, &log) };
-    number("KVM_GET_DIRTY_LOG", result).map(drop)
+    // SAFETY: the kernel writes a whole number of words, one bit for each page; the caller sees to it that they are
+    // there.
+    answer(unsafe { ioctl_with_ref(vm, KVM_GET_DIRTY_LOG(), &log) })
 }
 
 /// `KVM_CLEAR_DIRTY_LOG`: the pages whose bits are set in `bitmap` are clean, and write-protected. The bitmap begins at
-/// `first_page`, a multiple of 64, and so many of its bits count: a multiple of 64, or up to the end of the slot.
+/// `first_page`, a multiple of 64, and `pages` of its bits count: a multiple of 64, or up to the end of the slot.
 pub(crate) fn clear_dirty_log(
     vm: &VmFd,
     slot: u32,
     first_page: u64,
     pages: u32,
     bitmap: &[u64],
-) -> Result<(), KvmError> {
+) -> io::Result<()> {
     let most = u32::try_from(bitmap.len() * 64).unwrap_or(u32::MAX);
     let mut log = kvm_clear_dirty_log {
         slot,
@@ -293,23 +218,74 @@ pub(crate) fn clear_dirty_log(
     };
     log.__bindgen_anon_1.dirty_bitmap = bitmap.as_ptr().cast_mut().cast();
     // SAFETY: the kernel only reads the bitmap, in whole words, and no more of it than there is.
-    let result = unsafe { ioctl_with_ref(vm, KVM_CLEAR_DIRTY_LOG, &log) };
-    number("KVM_CLEAR_DIRTY_LOG", result).map(drop)
+    answer(unsafe { ioctl_with_ref(vm, KVM_CLEAR_DIRTY_LOG(), &log) })
 }
 
-/// `KVM_RESET_DIRTY_RINGS`: entries of all rings that were harvested are free, and their pages write-protected.
-pub(crate) fn reset_dirty_rings(vm: &VmFd) -> Result<(), KvmError> {
+/// `KVM_RESET_DIRTY_RINGS`: the entries of all rings that were harvested are free, and their pages write-protected.
+pub(crate) fn reset_dirty_rings(vm: &VmFd) -> io::Result<()> {
     // SAFETY: it takes nothing.
-    let result = unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS) };
-    number("KVM_RESET_DIRTY_RINGS", result).map(drop)
+    answer(unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS()) })
 }
 
-fn number(ioctl: &'static str, result: i32) -> Result<i32, KvmError> {
+fn answer(result: libc::c_int) -> io::Result<()> {
     match result {
-        ..0 => Err(KvmError::Ioctl {
-            ioctl,
-            source: io::Error::last_os_error(),
-        }),
-        _ => Ok(result),
+        ..0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of a page of KVM's interface.
+pub(crate) const PAGE: usize = 4096;
+
+/// Pages that are shared with the kernel, as words.
+#[derive(Debug)]
+pub(crate) struct SharedPages(NonNull<[AtomicU32]>);
+
+// SAFETY: the mapping belongs to no thread, and all that is in it is atomic.
+unsafe impl Send for SharedPages {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPages {}
+
+impl SharedPages {
+    /// Maps `bytes` bytes, whole pages, from page `page` of a vCPU on.
+    pub(crate) fn map(vcpu: &VcpuFd, page: u32, bytes: usize) -> io::Result<SharedPages> {
+        let offset = libc::off_t::from(page) * PAGE as libc::off_t;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, changes no memory that is in use.
+        let start = unsafe {
+            libc::mmap(
+                null_mut(),
+                bytes,
+                access,
+                libc::MAP_SHARED,
+                vcpu.as_raw_fd(),
+                offset,
+            )
+        };
+        match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => {
+                let words = NonNull::slice_from_raw_parts(start.cast(), bytes / size_of::<AtomicU32>());
+                Ok(SharedPages(words))
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for SharedPages {
+    type Target = [AtomicU32];
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: the pages stay mapped, readable and writable, for as long as this lives; a page is aligned for words,
+        // any bytes are words, and the kernel changes them as another thread would. The mapping keeps the pages, also
+        // when the vCPU's descriptor is closed.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPages {
+    fn drop(&mut self) {
+        // SAFETY: it is this value's own mapping, and nobody borrows from it any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of_val(&**self)) };
     }
 }

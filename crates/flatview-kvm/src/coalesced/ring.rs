@@ -17,7 +17,7 @@ use kvm_bindings::{kvm_coalesced_mmio, kvm_coalesced_mmio_ring};
 use kvm_ioctls::VcpuFd;
 
 use crate::io::Bus;
-use crate::sys::SharedPage;
+use crate::sys::{PAGE, SharedPages};
 
 const HEADER_WORDS: usize = size_of::<kvm_coalesced_mmio_ring>() / 4;
 const ENTRY_WORDS: usize = size_of::<kvm_coalesced_mmio>() / 4;
@@ -26,7 +26,7 @@ const ENTRIES: u32 = ((4096 - size_of::<kvm_coalesced_mmio_ring>()) / size_of::<
 /// The ring of a virtual machine. Any thread may take from it, one at a time.
 #[derive(Debug)]
 pub(super) struct Ring {
-    page: SharedPage,
+    page: SharedPages,
     taking: Mutex<()>,
 }
 
@@ -60,7 +60,7 @@ impl Ring {
     /// Maps page `page` of a vCPU.
     pub(super) fn map(vcpu: &VcpuFd, page: u32) -> io::Result<Ring> {
         Ok(Ring {
-            page: SharedPage::map(vcpu, page)?,
+            page: SharedPages::map(vcpu, page, PAGE)?,
             taking: Mutex::default(),
         })
     }

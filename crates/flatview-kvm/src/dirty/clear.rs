@@ -10,7 +10,7 @@
 
 use flatview::AddressRange;
 
-use super::{Logged, Method, PAGE_SIZE, each_logged};
+use super::{Logged, Method, PAGE_SIZE, State, each_logged, word_of};
 use crate::vm::Vm;
 use crate::{KvmError, sys};
 
@@ -28,7 +28,7 @@ pub(crate) fn log_clear(vm: &Vm, address_space: usize, bytes: AddressRange) -> R
         return Ok(());
     }
     each_logged(vm, address_space, bytes, |state, slot| {
-        let super::State { slots, words, .. } = state;
+        let State { slots, words, .. } = state;
         let Some(logged) = slots.get_mut(&slot.id) else {
             return Ok(());
         };
@@ -47,8 +47,7 @@ fn clear(
     first: u64,
     last: u64,
 ) -> Result<(), KvmError> {
-    #[expect(clippy::cast_possible_truncation, reason = "a bitmap that is in memory")]
-    let (start, end) = ((first / 64) as usize, (last / 64) as usize + 1);
+    let (start, end) = (word_of(first), word_of(last) + 1);
     for piece in (start..end).step_by(PIECE) {
         let Some(seen) = logged.seen.get_mut(piece..end.min(piece + PIECE)) else {
             // Nothing was read: nothing may be cleared.
@@ -71,7 +70,8 @@ fn clear(
         let first_page = (piece + begin) as u64 * 64;
         let pages = ((behind - begin) as u64 * 64).min(logged.pages - first_page);
         let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        sys::clear_dirty_log(&vm.fd, id, first_page, pages, &scratch[begin..behind])?;
+        sys::clear_dirty_log(&vm.fd, id, first_page, pages, &scratch[begin..behind])
+            .map_err(KvmError::failed("KVM_CLEAR_DIRTY_LOG"))?;
         vm.counters.dirty_logs_cleared.add(1);
         for (seen, cleared) in seen.iter_mut().zip(&*scratch) {
             *seen &= !cleared;

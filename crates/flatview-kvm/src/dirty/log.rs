@@ -47,7 +47,7 @@ fn read(vm: &Vm, state: &mut State, id: u32) -> Result<(), KvmError> {
     }
     let bitmap = &mut bitmap[..size];
     // SAFETY: it has a bit for each page that a slot of this number can have, see `Logged::pages`.
-    unsafe { sys::get_dirty_log(&vm.fd, id, bitmap) }?;
+    unsafe { sys::get_dirty_log(&vm.fd, id, bitmap) }.map_err(KvmError::failed("KVM_GET_DIRTY_LOG"))?;
     vm.counters.dirty_logs_read.add(1);
     logged.mark(bitmap);
     logged.seen = seen;

@@ -33,8 +33,6 @@ mod clear;
 mod log;
 mod reaper;
 mod ring;
-#[cfg(test)]
-mod test;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -78,6 +76,7 @@ struct State {
     /// The slots that log, by number.
     slots: HashMap<u32, Logged>,
     rings: Vec<Ring>,
+    next_ring: u64,
     /// Kept so that a harvest allocates nothing: a bitmap, and entries of rings.
     words: Vec<u64>,
     entries: Vec<ring::Entry>,
@@ -106,12 +105,8 @@ impl Logged {
     }
 
     /// Words of a bitmap of the whole slot.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the memory that it is about is within this process"
-    )]
     fn words(&self) -> usize {
-        self.pages.div_ceil(64) as usize
+        word_of(self.pages + 63)
     }
 
     /// Marks the pages of a bitmap of the whole slot for whoever logs (rule P19).
@@ -193,6 +188,15 @@ impl Dirty {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In which word of a bitmap the bit of a page is.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the memory that it is about is within this process"
+)]
+fn word_of(page: u64) -> usize {
+    (page / 64) as usize
 }
 
 fn logs(slot: &Slot) -> bool {

@@ -31,10 +31,7 @@ impl Reaper {
                     reap(&vm);
                 }
             })
-            .map_err(|source| KvmError::Ioctl {
-                ioctl: "clone",
-                source,
-            })?;
+            .map_err(KvmError::failed("clone"))?;
         Ok(Reaper {
             stop: Some(stop),
             thread: Some(thread),

@@ -3,19 +3,16 @@
 //!
 //! The kernel fills an entry and then says that it is dirty. It is copied, and said to be harvested;
 //! `KVM_RESET_DIRTY_RINGS` gives all such entries back and write-protects their pages.
-#![expect(unsafe_code, reason = "memory that is shared with the kernel")]
 
-use std::io;
-use std::os::fd::AsRawFd;
-use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use kvm_bindings as kvm;
 use kvm_ioctls::{VcpuFd, VmFd};
 
 use super::reaper::Reaper;
-use super::{Method, PAGE_SIZE, State};
+use super::{Method, State};
+use crate::sys::SharedPages;
 use crate::vm::Vm;
 use crate::{Capabilities, KvmError, sys};
 
@@ -32,16 +29,12 @@ pub(super) struct Entry {
     page: u64,
 }
 
-/// `struct kvm_dirty_gfn`.
-#[derive(Debug)]
-#[repr(C)]
-struct SharedEntry {
-    flags: AtomicU32,
-    slot: AtomicU32,
-    page: AtomicU64,
-}
-
-const _: () = assert!(size_of::<SharedEntry>() == size_of::<kvm::kvm_dirty_gfn>());
+/// `struct kvm_dirty_gfn`, as words: flags, slot, and the page, low word first.
+const WORDS: usize = size_of::<kvm::kvm_dirty_gfn>() / size_of::<u32>();
+const FLAGS: usize = 0;
+const SLOT: usize = 1;
+const PAGE_LOW: usize = 2;
+const PAGE_HIGH: usize = 3;
 
 /// Asks for rings of `entries` entries. Before there is any vCPU.
 pub(super) fn enable(fd: &VmFd, entries: u32, capabilities: &Capabilities) -> Result<(), KvmError> {
@@ -59,7 +52,7 @@ pub(super) fn enable(fd: &VmFd, entries: u32, capabilities: &Capabilities) -> Re
     if !entries.is_power_of_two() {
         return Err(bad("it must be a power of two"));
     }
-    let bytes = u64::from(entries) * size_of::<SharedEntry>() as u64;
+    let bytes = u64::from(entries) * size_of::<kvm::kvm_dirty_gfn>() as u64;
     if bytes > capabilities.dirty_ring.into() {
         return Err(bad("this KVM has no rings of that size"));
     }
@@ -83,70 +76,46 @@ pub(super) fn enable(fd: &VmFd, entries: u32, capabilities: &Capabilities) -> Re
 #[derive(Debug)]
 pub(super) struct Ring {
     /// No other of the virtual machine has it.
-    number: usize,
-    memory: NonNull<SharedEntry>,
-    entries: u32,
-    /// The entry that the kernel fills next which we have not seen, modulo `entries`.
-    next: u32,
+    number: u64,
+    memory: SharedPages,
+    /// The entry that is looked at next.
+    next: usize,
 }
 
-// SAFETY: the memory belongs to the process, and is only touched through atomics.
-unsafe impl Send for Ring {}
-
 impl Ring {
-    fn map(vcpu: &VcpuFd, entries: u32) -> Result<Ring, KvmError> {
-        let (protection, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        let offset = i64::from(kvm::KVM_DIRTY_LOG_PAGE_OFFSET) * PAGE_SIZE.cast_signed();
-        let fd = vcpu.as_raw_fd();
-        // SAFETY: a new mapping, where nothing is yet.
-        let memory = unsafe { libc::mmap(null_mut(), bytes(entries), protection, shared, fd, offset) };
-        let mapped = (memory != libc::MAP_FAILED).then_some(memory.cast::<SharedEntry>());
-        let Some(memory) = mapped.and_then(NonNull::new) else {
-            return Err(KvmError::Ioctl {
-                ioctl: "mmap of a dirty ring",
-                source: io::Error::last_os_error(),
-            });
-        };
+    fn map(vcpu: &VcpuFd, entries: u32, number: u64) -> Result<Ring, KvmError> {
+        let bytes = entries as usize * size_of::<kvm::kvm_dirty_gfn>();
+        let memory = SharedPages::map(vcpu, kvm::KVM_DIRTY_LOG_PAGE_OFFSET, bytes)
+            .map_err(KvmError::failed("mmap of a dirty ring"))?;
         Ok(Ring {
-            number: memory.as_ptr().addr(),
+            number,
             memory,
-            entries,
             next: 0,
         })
     }
 
     /// Copies what is dirty, and says that it is harvested.
     fn collect(&mut self, into: &mut Vec<Entry>) {
-        // SAFETY: so many are mapped until the ring is dropped; the kernel is the only other one that changes them.
-        let ring = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.entries as usize) };
-        for _ in 0..self.entries {
-            let entry = &ring[(self.next & (self.entries - 1)) as usize];
-            if entry.flags.load(Ordering::Acquire) & DIRTY == 0 {
+        let (entries, _) = self.memory.as_chunks::<WORDS>();
+        // At most once around: entries that are harvested stay so until the kernel resets them.
+        for _ in 0..entries.len() {
+            let entry = &entries[self.next];
+            if entry[FLAGS].load(Ordering::Acquire) & DIRTY == 0 {
                 return;
             }
+            let word = |place: usize| entry[place].load(Ordering::Relaxed);
             into.push(Entry {
-                slot: entry.slot.load(Ordering::Relaxed),
-                page: entry.page.load(Ordering::Relaxed),
+                slot: word(SLOT),
+                page: u64::from(word(PAGE_HIGH)) << 32 | u64::from(word(PAGE_LOW)),
             });
-            entry.flags.store(RESET, Ordering::Release);
-            self.next = self.next.wrapping_add(1);
+            entry[FLAGS].store(RESET, Ordering::Release);
+            self.next = (self.next + 1) % entries.len();
         }
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped with this size, and nothing of it is borrowed.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), bytes(self.entries)) };
-    }
-}
-
-fn bytes(entries: u32) -> usize {
-    entries as usize * size_of::<SharedEntry>()
-}
-
 /// Empties all rings, or the one with that number, and marks what was in them.
-pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<usize>) -> Result<(), KvmError> {
+pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<u64>) -> Result<(), KvmError> {
     let State {
         slots,
         rings,
@@ -163,7 +132,7 @@ pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<usize>) -> Result<
     }
     vm.counters.dirty_ring_entries.add(entries.len() as u64);
     vm.counters.dirty_rings_reset.add(1);
-    let reset = sys::reset_dirty_rings(&vm.fd);
+    let reset = sys::reset_dirty_rings(&vm.fd).map_err(KvmError::failed("KVM_RESET_DIRTY_RINGS"));
     // Not before: see the text of the module above.
     for Entry { slot, page } in entries.drain(..) {
         if let Some(logged) = slots.get(&slot) {
@@ -190,7 +159,7 @@ pub(crate) fn log_sync_global(vm: &Vm) -> Result<(), KvmError> {
 #[derive(Debug)]
 pub(crate) struct VcpuRing {
     vm: Arc<Vm>,
-    number: usize,
+    number: u64,
 }
 
 impl VcpuRing {
@@ -203,13 +172,15 @@ impl VcpuRing {
         let Method::Ring(entries) = vm.dirty.method else {
             return Ok(None);
         };
-        let ring = Ring::map(vcpu, entries)?;
-        let number = ring.number;
         if vm.dirty.reaper.get().is_none() {
             // If two come at once, the one too many ends here.
             drop(vm.dirty.reaper.set(Reaper::start(vm)?));
         }
-        vm.dirty.state().rings.push(ring);
+        let mut state = vm.dirty.state();
+        let number = state.next_ring;
+        state.rings.push(Ring::map(vcpu, entries, number)?);
+        state.next_ring += 1;
+        drop(state);
         Ok(Some(VcpuRing {
             vm: Arc::clone(vm),
             number,

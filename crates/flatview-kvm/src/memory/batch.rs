@@ -3,10 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::pieces::Piece;
-use crate::dirty;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
-use crate::{KvmError, Slot, SlotFlags};
+use crate::{KvmError, Slot, SlotFlags, dirty};
 
 /// What a listener has heard since `begin`, in slots.
 #[derive(Debug, Default)]

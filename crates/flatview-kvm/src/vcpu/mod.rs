@@ -50,7 +50,6 @@ pub struct KvmVcpu {
     bus: Bus,
     runner: Arc<Runner>,
     timer: DeadlineTimer,
-    dirty_ring: Option<VcpuRing>,
     msrs: MsrSet,
     power_on: PowerOn,
     /// The registers as they were read or written last, if nothing has changed them since.
@@ -74,6 +73,8 @@ pub struct KvmVcpu {
     apic_base: u64,
     /// SMBASE, for a kernel that does not show it.
     smbase: u32,
+    /// Where the kernel tells which pages it has written, unless it does so in bitmaps.
+    dirty_ring: Option<VcpuRing>,
     config: VcpuConfig,
     vm: Arc<Vm>,
     #[expect(dead_code, reason = "keeps memory in the virtual machine")]
@@ -102,12 +103,12 @@ impl KvmVcpu {
             .create_vcpu(config.index.into())
             .map_err(KvmError::of("KVM_CREATE_VCPU"))?;
         vm.map_coalesced_ring(&fd)?;
+        let dirty_ring = VcpuRing::new(vm, &fd)?;
         let cpuid = cpuid::table(vm, config.index)?;
         fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
         let power_on = PowerOn::new(&fd, cpuid::signature(&cpuid), vm.config.irqchip)?;
         let msrs = MsrSet::probe(&fd)?;
         let mut vcpu = KvmVcpu {
-            dirty_ring: VcpuRing::new(vm, &fd)?,
             page: RunPage::new(&vm.kvm, fd)?,
             bus: Bus::new(&config),
             runner: Arc::default(),
@@ -126,6 +127,7 @@ impl KvmVcpu {
             cr8: 0,
             apic_base: 0,
             smbase: 0,
+            dirty_ring,
             config,
             vm: Arc::clone(vm),
             attachment,

@@ -67,14 +67,14 @@ pub(super) enum KvmExit {
     SetTpr,
     /// A single step is over.
     Debug,
-    /// There is no room for more dirty pages.
-    DirtyRingFull,
     Shutdown,
     /// An event of the whole system: it is to end, one way or another.
     SystemEvent,
     IoapicEoi {
         vector: u8,
     },
+    /// Its dirty ring has to be emptied.
+    DirtyRingFull,
     /// With the bytes of the instruction, if the kernel gives them.
     EmulationFailure(Option<InstructionBytes>),
     /// Anything else: what it is, and the kernel's number for it.
@@ -180,7 +180,6 @@ impl RunPage {
             kvm::KVM_EXIT_INTR => KvmExit::Interrupted,
             kvm::KVM_EXIT_SET_TPR => KvmExit::SetTpr,
             kvm::KVM_EXIT_DEBUG => KvmExit::Debug,
-            kvm::KVM_EXIT_DIRTY_RING_FULL => KvmExit::DirtyRingFull,
             kvm::KVM_EXIT_SHUTDOWN => KvmExit::Shutdown,
             kvm::KVM_EXIT_SYSTEM_EVENT => KvmExit::SystemEvent,
             kvm::KVM_EXIT_IOAPIC_EOI => {
@@ -188,6 +187,7 @@ impl RunPage {
                 let eoi = unsafe { self.details().eoi };
                 KvmExit::IoapicEoi { vector: eoi.vector }
             }
+            kvm::KVM_EXIT_DIRTY_RING_FULL => KvmExit::DirtyRingFull,
             kvm::KVM_EXIT_INTERNAL_ERROR => {
                 // SAFETY: as above.
                 let internal = unsafe { self.details().internal };

@@ -1,7 +1,11 @@
 //! The pages that a guest writes are the pages that are harvested: the same tests for logs, logs with manual protect,
 //! and rings (rules P19 to P22).
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail"
+)]
 
 mod changes;
 mod exact;
@@ -67,7 +71,7 @@ impl Rig {
         let kvm = support::accelerator(config)?;
         let board = Board::new();
         board.map_ram("low", 0, 0x20_0000, 0);
-        board.identity_tables(TABLES, 1);
+        board.identity_tables(TABLES, 2);
         board.write(CODE, &POKE);
         let vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
         Some(Rig { vcpu, kvm, board })

@@ -84,7 +84,6 @@ fn a_large_region_is_cleared_in_pieces() {
     assert_eq!(rig.harvest(&ram).len() as u64, pages);
     let before = rig.kvm.statistics();
     let written = [PIECE - 1, 2 * PIECE, 3 * PIECE - 1, pages - 1];
-    // The tables map 1 GiB.
     rig.poke_pages(written);
     assert_eq!(rig.harvest(&ram), written);
     let after = rig.kvm.statistics();
