@@ -36,6 +36,7 @@ pub(crate) struct Vm {
 /// Where the identity map and the TSS are that processors without unrestricted guests need: four pages below the
 /// firmware that no machine of this project uses, and that QEMU uses for it.
 const IDENTITY_MAP: u64 = 0xfeff_c000;
+const TSS: usize = 0xfeff_d000;
 
 /// The most bytes of a slot where nothing else is asked for. The kernel takes less than 2^31 pages
 /// (`KVM_MEM_MAX_NR_PAGES`); this is the next power of two.
@@ -66,7 +67,7 @@ impl Vm {
         }
         fd.set_identity_map_address(IDENTITY_MAP)
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
-        fd.set_tss_address((IDENTITY_MAP + 0x1000) as usize)
+        fd.set_tss_address(TSS)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
         let irq = Irq::new(&fd, &capabilities, &config)?;
         let dirty = Dirty::new(&fd, &config, &capabilities)?;

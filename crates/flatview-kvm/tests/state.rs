@@ -1,5 +1,9 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail, and cuts numbers off on purpose"
+)]
 //! The registers of a vCPU of KVM, read and written.
 
 mod support;
@@ -131,6 +135,14 @@ fn one_register_at_a_time() {
     }
 }
 
+fn injection(kind: InjectionKind, vector: u8, error_code: Option<u32>) -> Option<Injection> {
+    Some(Injection {
+        kind,
+        vector,
+        error_code,
+    })
+}
+
 #[test]
 fn events_are_kept() {
     let Some(kvm) = support::accelerator(KvmConfig::default()) else {
@@ -140,21 +152,14 @@ fn events_are_kept() {
     let mut vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
     let mut expected = vcpu.state().unwrap();
     expected.msrs.tsc = None;
-    let injection = |kind, vector, error_code| {
-        Some(Injection {
-            kind,
-            vector,
-            error_code,
-        })
-    };
-    let changes: [&dyn Fn(&mut VcpuState); 7] = [
-        &|state| state.injected = injection(InjectionKind::Interrupt, 0x31, None),
-        &|state| state.injected = injection(InjectionKind::Exception, 13, Some(0x18)),
-        &|state| state.injected = injection(InjectionKind::Exception, 6, None),
-        &|state| state.injected = None,
-        &|state| state.nmi_pending = true,
-        &|state| (state.nmi_pending, state.nmi_masked) = (false, true),
-        &|state| (state.nmi_masked, state.interrupt_shadow) = (false, true),
+    let changes: [fn(&mut VcpuState); 7] = [
+        |state| state.injected = injection(InjectionKind::Interrupt, 0x31, None),
+        |state| state.injected = injection(InjectionKind::Exception, 13, Some(0x18)),
+        |state| state.injected = injection(InjectionKind::Exception, 6, None),
+        |state| state.injected = None,
+        |state| state.nmi_pending = true,
+        |state| (state.nmi_pending, state.nmi_masked) = (false, true),
+        |state| (state.nmi_masked, state.interrupt_shadow) = (false, true),
     ];
     for change in changes {
         change(&mut expected);
@@ -173,7 +178,8 @@ fn what_no_processor_can_be_is_refused() {
     let board = Board::new();
     let mut vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
     let before = vcpu.state().unwrap();
-    let changes: [(&str, fn(&mut VcpuState)); 4] = [
+    type Change = (&'static str, fn(&mut VcpuState));
+    let changes: [Change; 4] = [
         ("cr0", |state| state.sregs.cr0 |= 1 << 31),
         ("efer", |state| state.sregs.efer |= 1 << 10),
         ("efer", |state| state.sregs.cs.l = true),

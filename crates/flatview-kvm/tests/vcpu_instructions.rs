@@ -1,5 +1,9 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail, and cuts numbers off on purpose"
+)]
 //! Single steps, and instructions that a KVM may not be able to emulate.
 
 mod support;

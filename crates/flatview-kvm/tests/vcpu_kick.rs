@@ -186,3 +186,31 @@ fn what_cannot_be_made() {
         "the kernel keeps the first"
     );
 }
+
+/// What was unplugged is not used any more, as soon as the guest goes on after its last access; how long it then stays
+/// in the guest does not matter.
+#[test]
+fn nobody_waits_for_a_guest() {
+    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+        return;
+    };
+    let board = Board::new();
+    let config = board.vcpu(0);
+    let control = Arc::clone(&config.control);
+    let device = support::Recorder::new(1);
+    let region = board.memory.region("device").io(0x1000, device.clone());
+    board.map(&region, 0x10_0000, 0);
+    let code = [0x8a, 0x04, 0x25, 0x00, 0x00, 0x10, 0x00, 0xeb, 0xfe]; // mov al, [0x100000]; jmp $
+    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
+    let runs = thread::spawn(move || vcpu.run().unwrap());
+    while device.take().is_empty() {
+        thread::yield_now();
+    }
+    let unplugged = board
+        .memory
+        .update(|tx| tx.del_subregion(&board.system, &region))
+        .unwrap();
+    unplugged.wait().unwrap();
+    control.raise(Signals::EXIT);
+    assert_eq!(runs.join().unwrap(), Exit::Requested);
+}

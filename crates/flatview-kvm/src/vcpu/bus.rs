@@ -12,6 +12,9 @@ pub(super) struct Bus {
     memory: Reader,
     smm: Option<Reader>,
     io: Reader,
+    /// Which of them may hold a view: letting go costs something, too.
+    holds_memory: bool,
+    holds_ports: bool,
 }
 
 impl Bus {
@@ -20,19 +23,26 @@ impl Bus {
             memory: config.memory.reader(),
             smm: config.smm.as_ref().map(|space| space.reader()),
             io: config.io.reader(),
+            holds_memory: false,
+            holds_ports: false,
         }
     }
 
     /// Lets go of the views: whoever waits until nobody looks at something does not wait for a guest.
     pub(super) fn release(&mut self) {
-        self.memory.release();
-        self.io.release();
-        if let Some(smm) = &mut self.smm {
-            smm.release();
+        if std::mem::take(&mut self.holds_memory) {
+            self.memory.release();
+            if let Some(smm) = &mut self.smm {
+                smm.release();
+            }
+        }
+        if std::mem::take(&mut self.holds_ports) {
+            self.io.release();
         }
     }
 
     fn space(&mut self, in_smm: bool) -> &mut Reader {
+        self.holds_memory = true;
         match &mut self.smm {
             Some(smm) if in_smm => smm,
             _ => &mut self.memory,
@@ -51,11 +61,13 @@ impl Bus {
 
     /// Reads a port. Where nobody answers, all bits are set.
     pub(super) fn read_port(&mut self, port: u16, data: &mut [u8]) {
+        self.holds_ports = true;
         load(&mut self.io, port.into(), data, 0xff);
     }
 
     /// Writes a port. Where nobody answers, nothing happens.
     pub(super) fn write_port(&mut self, port: u16, data: &[u8]) {
+        self.holds_ports = true;
         store(&mut self.io, port.into(), data);
     }
 }

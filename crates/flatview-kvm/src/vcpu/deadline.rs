@@ -31,14 +31,17 @@ impl DeadlineTimer {
             }
         };
         if self.armed != Some(deadline) {
+            // Not before the deadline: the time that passes until it is set is added.
             timer.set(deadline.saturating_sub(control.clock().now()))?;
             self.armed = Some(deadline);
         }
         Ok(())
     }
 
-    /// A signal came. It may have been the timer's: it does not come again.
-    pub(super) fn forget(&mut self) {
-        self.armed = None;
+    /// Whether the signal is going to come at the deadline of `control`, or came because of it, or there is none: then
+    /// nobody has to look at the clock before a signal comes.
+    pub(super) fn is_armed(&self, control: &Control) -> bool {
+        let deadline = control.deadline();
+        deadline == u64::MAX || self.armed == Some(deadline)
     }
 }

@@ -13,6 +13,7 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use flatview_accel::InstructionBytes;
 use kvm_bindings as kvm;
@@ -100,18 +101,24 @@ impl RunPage {
     /// From now on the kick signal gets this vCPU out, if this thread gets it. `self` must outlive what is returned.
     pub(super) fn kick_target(&mut self) -> KickTarget {
         // SAFETY: the only caller keeps the target on its stack while it has `self` borrowed.
-        unsafe { KickTarget::new(self.immediate_exit()) }
+        unsafe { KickTarget::new(self.immediate_exit().as_ptr()) }
     }
 
-    fn immediate_exit(&mut self) -> *mut u8 {
+    fn immediate_exit(&mut self) -> &AtomicU8 {
         // SAFETY: within the page, which is mapped for as long as `self` lives.
-        unsafe { &raw mut (*self.run.as_ptr()).immediate_exit }
+        let place = unsafe { &raw mut (*self.run.as_ptr()).immediate_exit };
+        // SAFETY: as above; the kernel and the handler change it as another thread would.
+        unsafe { AtomicU8::from_ptr(place) }
     }
 
-    /// Whether the next `KVM_RUN` comes back at once. It finishes an access that the last one came out for.
-    pub(super) fn set_immediate_exit(&mut self, yes: bool) {
-        // SAFETY: within the page. Volatile, because a handler writes it, too.
-        unsafe { self.immediate_exit().write_volatile(yes.into()) };
+    /// Lets the next `KVM_RUN` come back at once. It finishes an access that the last one came out for.
+    pub(super) fn set_immediate_exit(&mut self) {
+        self.immediate_exit().store(1, Ordering::Relaxed);
+    }
+
+    /// Takes that back. Returns whether it was set: a kick signal has come.
+    pub(super) fn take_immediate_exit(&mut self) -> bool {
+        self.immediate_exit().swap(0, Ordering::Relaxed) != 0
     }
 
     /// `KVM_RUN`.

@@ -35,9 +35,13 @@ impl KvmVcpu {
 
     fn run_loop(&mut self, is_stepping: bool) -> Result<Exit, AccelError> {
         let thread = sys::thread_id();
+        let mut may_be_late = true;
         loop {
-            self.page.set_immediate_exit(false);
-            if let Some(exit) = self.events(!is_stepping)? {
+            may_be_late |= self.page.take_immediate_exit();
+            let looks_at_deadline =
+                !is_stepping && (may_be_late || !self.timer.is_armed(&self.config.control));
+            may_be_late = false;
+            if let Some(exit) = self.events(looks_at_deadline)? {
                 return Ok(exit);
             }
             if !is_stepping {
@@ -131,10 +135,7 @@ impl KvmVcpu {
                 self.halted = true;
             }
             KvmExit::IrqWindowOpen => counters.irq_window_exits.add(1),
-            KvmExit::Interrupted => {
-                counters.interrupted_exits.add(1);
-                self.timer.forget();
-            }
+            KvmExit::Interrupted => counters.interrupted_exits.add(1),
             KvmExit::SetTpr => {}
             KvmExit::IoapicEoi { vector } => self.vm.ioapic_eoi(vector),
             KvmExit::DirtyRingFull => {
@@ -203,7 +204,7 @@ impl KvmVcpu {
     /// is between two instructions.
     pub(super) fn finish(&mut self) -> Result<(), AccelError> {
         while self.unfinished {
-            self.page.set_immediate_exit(true);
+            self.page.set_immediate_exit();
             self.bus.release();
             // A kick is about what is looked at before the guest goes on.
             if let Some(result) = self.kvm_run(sys::thread_id()) {
