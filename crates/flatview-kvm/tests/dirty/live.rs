@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use flatview::{DirtyClients, GlobalDirty, MemTxAttrs, Memory, Region};
+use flatview::{DirtyBitmap, DirtyClients, GlobalDirty, MemTxAttrs, Region};
 use flatview_accel::{Exit, Vcpu};
 
 use crate::{BASE, NOTHING, PAGE, Rig, log, manual_protect, rings, start, whole};
@@ -26,31 +27,42 @@ const SCATTER_AT: u64 = 0x1800;
 const PAGES: u64 = 1024;
 const STORES: u64 = 10_000;
 
-/// Copies what is dirty. Returns how many pages that were.
-fn copy(memory: &Memory, rig: &Rig, ram: &Region, copied: &mut [u8]) -> usize {
-    let dirty = memory
+/// Brings in what is dirty.
+fn snapshot(rig: &Rig, ram: &Region) -> DirtyBitmap {
+    let memory = &rig.board.memory;
+    memory
         .snapshot_and_clear_dirty(ram, whole(ram), DirtyClients::MIGRATION)
-        .unwrap();
-    let mut pages = 0;
+        .unwrap()
+}
+
+/// Only looks what others have brought in.
+fn marks(_: &Rig, ram: &Region) -> DirtyBitmap {
+    let mut taken = DirtyBitmap::new(whole(ram));
+    let block = ram.ram_block().unwrap();
+    block.take_dirty(whole(ram), DirtyClients::MIGRATION, &mut taken);
+    taken
+}
+
+/// Copies the pages that are dirty. Returns how many they were.
+fn copy(dirty: &DirtyBitmap, rig: &Rig, copied: &mut [u8]) -> u64 {
     for offset in dirty.pages() {
         let page = &mut copied[offset as usize..][..PAGE as usize];
         rig.board
             .space
             .read(BASE + offset, page, MemTxAttrs::UNSPECIFIED)
             .unwrap();
-        pages += 1;
     }
-    pages
+    dirty.count()
 }
 
-fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, during: impl Fn(&Rig, &Region)) {
+fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, harvest: impl Fn(&Rig, &Region) -> DirtyBitmap) {
     let Some(rig) = Rig::new(config) else { return };
     let ram = rig.board.map_ram("ram", BASE, PAGES * PAGE, 0);
     rig.board.write(SCATTER_AT, &SCATTER);
     let memory = rig.board.memory.clone();
     memory.global_dirty_log_start(GlobalDirty::MIGRATION).unwrap();
     let mut copied = vec![0; (PAGES * PAGE) as usize];
-    assert_eq!(copy(&memory, &rig, &ram, &mut copied) as u64, PAGES);
+    assert_eq!(copy(&snapshot(&rig, &ram), &rig, &mut copied), PAGES);
     let running = AtomicUsize::new(vcpus as usize);
     let mut rounds = 0;
     thread::scope(|scope| {
@@ -69,12 +81,11 @@ fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, during: impl Fn(&Rig, &R
             });
         }
         while running.load(Ordering::Acquire) != 0 {
-            copy(&memory, &rig, &ram, &mut copied);
-            during(&rig, &ram);
+            copy(&harvest(&rig, &ram), &rig, &mut copied);
             rounds += 1;
         }
     });
-    copy(&memory, &rig, &ram, &mut copied);
+    copy(&snapshot(&rig, &ram), &rig, &mut copied);
     let mut bytes = vec![0; copied.len()];
     rig.board
         .space
@@ -93,23 +104,24 @@ fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, during: impl Fn(&Rig, &R
 #[test]
 fn a_copy_of_what_was_dirty_is_the_memory() {
     for config in [log(), manual_protect(), rings(1024)] {
-        migrate(config, 1, |_, _| {});
+        migrate(config, 1, snapshot);
     }
 }
 
 #[test]
 fn a_copy_of_what_two_vcpus_wrote() {
     for config in [log(), manual_protect(), rings(4096)] {
-        migrate(config, 2, |_, _| {});
+        migrate(config, 2, snapshot);
     }
 }
 
-/// The thread that empties rings marks pages at any moment, also between somebody's harvest and his copy.
+/// The thread that empties rings, and vCPUs whose rings are full, mark pages at any moment. Whoever takes such a mark
+/// reads the page at once.
 #[test]
-fn a_copy_while_somebody_else_empties_the_rings() {
+fn a_copy_of_what_others_have_brought_in() {
     let mut config = rings(1024);
-    config.dirty_ring_interval = std::time::Duration::from_millis(1);
-    migrate(config, 2, |_, _| {});
+    config.dirty_ring_interval = Duration::from_millis(1);
+    migrate(config, 1, marks);
 }
 
 /// Rule P22: slots are deleted and made again while they are dirty, and written.
@@ -118,18 +130,21 @@ fn a_copy_while_the_map_changes() {
     for config in [log(), manual_protect(), rings(1024)] {
         let middle = Cell::new(None);
         migrate(config, 1, |rig, ram| {
+            let harvested = snapshot(rig, ram);
             // The same bytes in the same place; but three ranges where there was one.
             let Some(mapped) = middle.take() else {
                 let new = rig.board.memory.region("middle").nonvolatile(true);
                 let new = new.alias(ram, PAGES * PAGE / 2, 16 * PAGE).unwrap();
                 rig.board.map(&new, BASE + PAGES * PAGE / 2, 1);
-                return middle.set(Some(new));
+                middle.set(Some(new));
+                return harvested;
             };
             let gone = rig
                 .board
                 .memory
                 .update(|tx| tx.del_subregion(&rig.board.system, &mapped));
             gone.unwrap();
+            harvested
         });
     }
 }
