@@ -60,6 +60,9 @@
 //! so are `CPUID`, CR8 and the MSRs that are no part of the state, of which the other one knows more, task switches,
 //! and virtual 8086 mode. What is no instruction on any processor, and `UD2`, is the guest's #UD.
 //!
+//! It has a few instructions that the CPU by itself has not and does not announce: `POPCNT`, `TZCNT`, `LZCNT`, `CRC32`,
+//! `STAC`, `CLAC`, `CLFLUSHOPT`, `CLWB`, `INVPCID`.
+//!
 //! It can be in states that the CPU by itself refuses ([`BadState`](flatview_accel::AccelError::BadState)):
 //!
 //! - CR4: UMIP, SMEP, SMAP and PCIDE count. VMXE, SMXE, FSGSBASE, OSXSAVE, KL and UINTR are kept: they enable what it

@@ -66,6 +66,7 @@ impl SoftVcpu {
             nmi_masked: false,
             smm: false,
             smbase: 0,
+            is_in_handler: false,
             shutdown: false,
             injected: None,
             nmi_pending: false,
@@ -247,10 +248,11 @@ impl SoftVcpu {
         let is_traced = self.exec.r.flags.has(TF);
         if is_traced || self.exec.shadow {
             let shadow = std::mem::take(&mut self.exec.shadow);
+            self.exec.is_in_handler = false;
             self.execute_blocks(1);
             if self.exec.unemulated.is_some() {
                 self.exec.shadow = shadow;
-            } else if is_traced && !self.exec.shadow {
+            } else if is_traced && !self.exec.shadow && !self.exec.is_in_handler {
                 // The shadow of an instruction that loads SS covers the trap, too.
                 self.exec.single_step_trap();
             }

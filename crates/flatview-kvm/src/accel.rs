@@ -6,7 +6,7 @@ use flatview::{AddressSpace, FlatRange, Memory, Registration, Size};
 use flatview_accel::{AccelError, Accelerator, IrqChip, Vcpu, VcpuConfig};
 
 use crate::coalesced::Drained;
-use crate::io::KvmIoListener;
+use crate::io::{Bus, KvmIoListener};
 use crate::memory::KvmMemoryListener;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
@@ -143,7 +143,10 @@ impl KvmAccelerator {
         for (index, space) in spaces.iter().enumerate() {
             registrations.push(space.register(Arc::new(KvmMemoryListener::new(&self.vm, index)))?);
         }
-        registrations.push(io.register(Arc::new(KvmIoListener::new(&self.vm)))?);
+        // The kernel has one bus for memory, and no other for system management mode.
+        for (space, bus) in [(memory, Bus::Memory), (io, Bus::Ports)] {
+            registrations.push(space.register(Arc::new(KvmIoListener::new(&self.vm, bus)))?);
+        }
         let new = Arc::new(Attachment {
             spaces,
             io: io.clone(),

@@ -10,8 +10,8 @@ use super::*;
 /// `out` is what it does after each turn.
 fn runs(gate: &Gate, runner: &Runner, is_stopped: &AtomicBool, inside: impl Fn(), out: impl Fn()) {
     let immediate_exit = AtomicU8::new(0);
-    // SAFETY: it is there until the thread forgets it, below.
-    unsafe { sys::remember_vcpu(immediate_exit.as_ptr()) };
+    // SAFETY: it lives longer than the target, which was made after it.
+    let _target = unsafe { sys::KickTarget::new(immediate_exit.as_ptr()) };
     while !is_stopped.load(Ordering::SeqCst) {
         immediate_exit.store(0, Ordering::SeqCst);
         if gate.enter(runner, sys::thread_id()) {
@@ -22,7 +22,6 @@ fn runs(gate: &Gate, runner: &Runner, is_stopped: &AtomicBool, inside: impl Fn()
         }
         out();
     }
-    sys::forget_vcpu();
 }
 
 /// Closes the gate as often as the reader of the flag enters; nobody is ever inside while it is closed, and everybody

@@ -98,21 +98,31 @@ impl Vm {
     }
 }
 
-/// Hears what the kernel is to do at ports.
+/// Hears what the kernel is to do at the devices of an address space.
+///
+/// At memory it is not the listener that has the slots: what acts at once is taken back by the core's
+/// [`abort`](MemoryListener::abort), which one whose `commit` has failed does not hear.
 #[derive(Debug)]
 pub(crate) struct KvmIoListener {
     vm: Arc<Vm>,
+    bus: Bus,
 }
 
 impl KvmIoListener {
-    pub(crate) fn new(vm: &Arc<Vm>) -> KvmIoListener {
-        KvmIoListener { vm: Arc::clone(vm) }
+    pub(crate) fn new(vm: &Arc<Vm>, bus: Bus) -> KvmIoListener {
+        KvmIoListener {
+            vm: Arc::clone(vm),
+            bus,
+        }
     }
 }
 
 impl MemoryListener for KvmIoListener {
     fn name(&self) -> &str {
-        "kvm-io"
+        match self.bus {
+            Bus::Memory => "kvm-mmio",
+            Bus::Ports => "kvm-io",
+        }
     }
 
     fn priority(&self) -> u32 {
@@ -120,20 +130,20 @@ impl MemoryListener for KvmIoListener {
     }
 
     fn eventfd_add(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
-        Ok(self.vm.add_ioeventfd(Bus::Ports, eventfd)?)
+        Ok(self.vm.add_ioeventfd(self.bus, eventfd)?)
     }
 
     fn eventfd_del(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
-        Ok(self.vm.remove_ioeventfd(Bus::Ports, eventfd)?)
+        Ok(self.vm.remove_ioeventfd(self.bus, eventfd)?)
     }
 
     fn coalesced_io_add(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
-        self.vm.add_coalesced_zone(Bus::Ports, addresses);
+        self.vm.add_coalesced_zone(self.bus, addresses);
         Ok(())
     }
 
     fn coalesced_io_del(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
-        Ok(self.vm.remove_coalesced_zone(Bus::Ports, addresses)?)
+        Ok(self.vm.remove_coalesced_zone(self.bus, addresses)?)
     }
 }
 

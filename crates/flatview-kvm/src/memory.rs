@@ -28,11 +28,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flatview::listener::{LogSync, priority};
 use flatview::{
-    AddressRange, AddressSpace, DirtyClients, FlatRange, FlatView, IoEventFd, ListenerResult, MemoryListener,
-    MemoryRegionSection, Undo, ViewChange,
+    DirtyClients, FlatRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection, Undo, ViewChange,
 };
 
-use crate::io::Bus;
 use crate::vm::Vm;
 use crate::{KvmError, dirty};
 use batch::{Kernel, Queue};
@@ -119,11 +117,10 @@ impl MemoryListener for KvmMemoryListener {
         Ok(())
     }
 
-    /// Ranges are only queued; what acts at once is undone.
-    fn abort(&self, undo: &Undo<'_>) -> ListenerResult {
-        let undone = undo.deliver_to(self);
+    /// Nothing was done yet.
+    fn abort(&self, _: &Undo<'_>) -> ListenerResult {
         *self.queue() = Queue::default();
-        undone
+        Ok(())
     }
 
     fn commit(&self, _: &FlatView) -> ListenerResult {
@@ -175,36 +172,6 @@ impl MemoryListener for KvmMemoryListener {
     ) -> ListenerResult {
         self.log_changes(section, old, new);
         Ok(())
-    }
-
-    // The kernel has one bus for memory, and no other for system management mode.
-
-    fn eventfd_add(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
-        match self.address_space {
-            0 => Ok(self.vm.add_ioeventfd(Bus::Memory, eventfd)?),
-            _ => Ok(()),
-        }
-    }
-
-    fn eventfd_del(&self, _: &AddressSpace, eventfd: &IoEventFd) -> ListenerResult {
-        match self.address_space {
-            0 => Ok(self.vm.remove_ioeventfd(Bus::Memory, eventfd)?),
-            _ => Ok(()),
-        }
-    }
-
-    fn coalesced_io_add(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
-        if self.address_space == 0 {
-            self.vm.add_coalesced_zone(Bus::Memory, addresses);
-        }
-        Ok(())
-    }
-
-    fn coalesced_io_del(&self, _: &MemoryRegionSection<'_>, addresses: AddressRange) -> ListenerResult {
-        match self.address_space {
-            0 => Ok(self.vm.remove_coalesced_zone(Bus::Memory, addresses)?),
-            _ => Ok(()),
-        }
     }
 
     fn log_sync_mode(&self) -> LogSync {

@@ -32,8 +32,9 @@ thread_local! {
 
 /// Sends [`kick_signal`] to a thread of this process; to none, if it is gone.
 pub(crate) fn signal_thread(thread: i32) {
+    let process = std::process::id();
     // SAFETY: it takes no pointers; the signal has a handler before any vCPU is made.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, kick_signal()) };
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, kick_signal()) };
 }
 
 /// The number of the calling thread.

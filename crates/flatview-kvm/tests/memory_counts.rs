@@ -283,7 +283,9 @@ fn the_spaces_are_those_of_the_first_who_attaches() {
     };
     board.attach_to(&kvm);
     assert_eq!(kvm.statistics().slots_created, 1);
-    let refused = kvm.attach(&board.ports, &board.ports, None).unwrap_err();
+    let refused = kvm
+        .attach(&board.memory, &board.ports, &board.ports, None)
+        .unwrap_err();
     assert!(
         refused
             .to_string()

@@ -67,7 +67,9 @@ fn a_board_with_too_much_memory_cannot_be_attached_and_a_smaller_one_can() {
     board.map_ram("a", 0, 0x1000, 0);
     board.map_ram("b", 0x2000, 0x1000, 0);
     let last = board.map_ram("c", 0x4000, 0x1000, 0);
-    let refused = kvm.attach(&board.space, &board.ports, None).unwrap_err();
+    let refused = kvm
+        .attach(&board.memory, &board.space, &board.ports, None)
+        .unwrap_err();
     assert!(
         matches!(refused, AccelError::Memory(Error::Refused { .. })),
         "{refused}"

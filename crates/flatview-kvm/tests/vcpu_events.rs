@@ -123,8 +123,13 @@ fn interrupts_wait_for_a_window() {
         return;
     };
     let board = Board::new();
-    // mov cx, 100; loop $; sti; nop; nop; cli; hlt
-    let code = [0xb9, 100, 0, 0xe2, 0xfe, 0xfb, 0x90, 0x90, 0x90, 0x90, 0xfa, 0xf4];
+    let code = [
+        0xb9, 100, 0, 0xe2, 0xfe, // mov cx, 100; loop $
+        0x89, 0xd9, // mov cx, bx: how many came until here
+        0xfb, // sti
+        0x83, 0xfb, 0x02, 0x75, 0xfb, // cmp bx, 2; jne: not every KVM looks after each instruction
+        0xfa, 0xf4, // cli; hlt
+    ];
     let (mut vcpu, config, pic) = vcpu_with_pic(&kvm, &board, &code);
     raise(&config, &pic, &[0x20, 0x21]);
     assert_eq!(vcpu.run().unwrap(), Exit::Halted);

@@ -89,6 +89,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`accel`] | which accelerator: KVM, the software CPU, the two together |
 //! | [`board`] | all parts of a `pc`, put together |
 //! | [`machine`], [`request`], [`timer`], [`device`] | the loop; what devices ask of it; time; what devices have in common |
 //! | [`layout`] | where RAM is |
@@ -106,6 +107,7 @@
 //! one CPU. A mouse is there and lies still.
 #![forbid(unsafe_code)]
 
+pub mod accel;
 pub mod board;
 pub mod chipset;
 pub mod demo;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::accel::Accel;
 use super::chardev::Chardev;
 
 /// The arguments of `boot`.
@@ -54,9 +55,18 @@ pub(crate) struct BootArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Display::None)]
     pub(crate) display: Display,
 
-    /// What executes the guest's instructions.
-    #[arg(long, value_enum, value_name = "ACCELERATOR", default_value_t = Accel::Auto)]
+    /// What executes the guest's instructions: auto, soft, or kvm with options after commas.
+    ///
+    /// soft is a processor in software, which needs nothing. kvm needs /dev/kvm; its options are repair=on|off (the
+    /// software processor executes what KVM cannot; on), cpu=base|host (what the guest sees: the same as with soft, or
+    /// what the host has; base), kernel-irqchip=off|split|on (which interrupt controllers are the kernel's; off),
+    /// dirty-ring-size=ENTRIES (0: bitmaps). auto takes KVM if it is usable and fast, and says so.
+    #[arg(long, value_name = "ACCELERATOR", default_value = "auto")]
     pub(crate) accel: Accel,
+
+    /// Print at the end what the accelerator has counted.
+    #[arg(long)]
+    pub(crate) statistics: bool,
 
     /// Count instructions and let time go by them, 2^SHIFT nanoseconds each: the same guest does the same, each time.
     ///
@@ -84,15 +94,6 @@ pub(crate) enum Display {
     None,
     /// Its text, in this terminal, whose keyboard is the guest's. In a pipe: what is on it at the end.
     Text,
-}
-
-/// What executes the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accel {
-    /// The best that there is on this machine.
-    Auto,
-    /// A processor in software, which needs nothing.
-    Soft,
 }
 
 /// Parses `256M`.

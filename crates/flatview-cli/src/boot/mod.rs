@@ -1,5 +1,6 @@
 //! `boot`: a PC runs real firmware.
 
+mod accel;
 mod args;
 mod chardev;
 mod console;
@@ -13,7 +14,6 @@ use std::io;
 use std::sync::Arc;
 
 use flatview_accel::{Accelerator, Clock};
-use flatview_cpu::SoftAccelerator;
 use flatview_pc::board::{Drive, Pc, PcConfig, PcError};
 use flatview_pc::devices::Serial;
 use flatview_pc::devices::block::{BlockBackend, ImageAccess, MemoryImage, RawImage};
@@ -22,7 +22,7 @@ use flatview_pc::machine::End;
 use flatview_pc::request::Request;
 
 pub(crate) use args::BootArgs;
-use args::{Accel, Display};
+use args::Display;
 use chardev::Chardev;
 use console::Console;
 use input::RawTerminal;
@@ -67,10 +67,9 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
         },
         date: arguments.icount.map(|_| FIXED_DATE),
     };
-    let accelerator: Arc<dyn Accelerator> = match arguments.accel {
-        Accel::Auto | Accel::Soft => Arc::new(SoftAccelerator::default()),
-    };
-    let mut pc = Pc::new(config, &*accelerator).map_err(|error| match error {
+    let chosen = arguments.accel.choose(arguments.icount.is_some())?;
+    let accelerator = &**chosen.accelerator();
+    let mut pc = Pc::new(config, accelerator).map_err(|error| match error {
         PcError::Layout(error) => option("--memory")(error),
         error => BootError::Machine(error),
     })?;
@@ -97,7 +96,9 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     if arguments.mtree || is_demo {
         console.line(&format!(
             "\nThe memory map at the end:\n\n{}",
-            pc.memory_space().mtree_flat()?
+            pc.memory_space()
+                .mtree_flat()?
+                .accelerator("KVM", |space, range| accelerator.has_memory(space, range))
         ));
     }
     let told = tell(&end);
@@ -109,6 +110,9 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     console.line("");
     console.finish()?;
     output::error(&format!("flatview: {told} after {spent:.2} s{instructions}\n"));
+    if arguments.statistics {
+        output::error(&chosen.statistics().to_string());
+    }
     Ok(match end {
         End::TripleFault { .. } => Exit::Crashed,
         End::Quit if interrupted.get() => Exit::Interrupted,

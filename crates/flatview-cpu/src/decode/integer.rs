@@ -71,13 +71,6 @@ impl Translator<'_> {
                 op.dst = number;
                 Some(bits::scan_run(s, size, mnemonic == M::Bsr))
             }
-            // Without BMI, a `BSF` and a `BSR` with a prefix that means nothing.
-            M::Tzcnt | M::Lzcnt => {
-                let (number, size) = self.general(0)?;
-                let (s, _) = self.source(1, op)?;
-                op.dst = number;
-                Some(bits::scan_run(s, size, mnemonic == M::Lzcnt))
-            }
             M::Clc => Some(bits::flag::<{ bits::CLC }> as Run),
             M::Stc => Some(bits::flag::<{ bits::STC }> as Run),
             M::Cmc => Some(bits::flag::<{ bits::CMC }> as Run),
@@ -111,6 +104,8 @@ impl Translator<'_> {
             | M::Prefetcht2
             | M::Prefetchw
             | M::Reservednop
+            | M::Rdsspd
+            | M::Rdsspq
             | M::Fnop
             | M::Clflush => Some(alu::nop as Run),
             _ => None,

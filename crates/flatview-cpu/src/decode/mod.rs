@@ -1,8 +1,9 @@
 //! From bytes to operations.
 //!
 //! `iced-x86` decodes; here its instructions become [`Op`]s: [`operand`] says where operands are, [`integer`],
-//! [`flow`], [`special`], [`simd`] and [`x87`] which function executes them.
+//! [`flow`], [`special`], [`simd`], [`x87`] and [`assistant`] which function executes them.
 
+pub(crate) mod assistant;
 pub(crate) mod flow;
 pub(crate) mod integer;
 pub(crate) mod operand;
@@ -178,6 +179,7 @@ impl Translator<'_> {
             .or_else(|| self.special(op))
             .or_else(|| self.simd(op))
             .or_else(|| self.x87(op))
+            .or_else(|| self.assistant(op))
     }
 }
 

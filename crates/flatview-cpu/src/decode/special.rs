@@ -26,7 +26,7 @@ impl Translator<'_> {
             M::Rdmsr => system::rdmsr,
             M::Wrmsr => system::wrmsr,
             M::Clts => system::clts,
-            M::Wbinvd | M::Invd => system::wbinvd,
+            M::Wbinvd | M::Wbnoinvd | M::Invd => system::wbinvd,
             M::Mfence | M::Lfence | M::Sfence => system::fence,
             M::Rsm => system::rsm,
             M::Swapgs => system::swapgs,

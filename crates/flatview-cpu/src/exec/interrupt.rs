@@ -44,6 +44,7 @@ impl Exec {
     /// `INT n` and its kin, from before `next`.
     pub(crate) fn software_interrupt(&mut self, vector: u8, event: Event, next: u64) -> Result<(), Fault> {
         self.enter_handler(vector, None, event, next)?;
+        self.is_in_handler = true;
         self.attention = true;
         Ok(())
     }
@@ -59,6 +60,7 @@ impl Exec {
     /// Delivers [`Exec::exception`], which happened at [`Exec::rip`]; or what comes of it: a double fault, a shutdown.
     pub(crate) fn deliver_exception(&mut self) {
         self.attention = true;
+        self.is_in_handler = true;
         let mut current = self.exception;
         let rip = self.rip;
         loop {

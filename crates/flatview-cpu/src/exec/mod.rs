@@ -182,6 +182,8 @@ pub(crate) struct Exec {
     pub(crate) nmi_masked: bool,
     pub(crate) smm: bool,
     pub(crate) smbase: u32,
+    /// The last instruction led into a handler: it is not traced.
+    pub(crate) is_in_handler: bool,
     /// A fault while delivering a double fault.
     pub(crate) shutdown: bool,
     /// Delivered before the next instruction.

@@ -4,6 +4,7 @@
 //! and stores to memory come last.
 
 pub(crate) mod alu;
+pub(crate) mod assistant;
 pub(crate) mod bits;
 pub(crate) mod branch;
 pub(crate) mod bulk;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod assist;
+mod assistant;
 mod board;
 mod code;
 mod integers;

@@ -1,6 +1,7 @@
 //! Whatever a guest does, the program that executes it goes on.
 
 use flatview_accel::{DescriptorTable, Segment, Signals, Vcpu};
+use flatview_cpu::SoftAccelerator;
 use proptest::prelude::*;
 
 use crate::board::{Board, CODE, MMIO, RAM, ROM};
@@ -60,6 +61,7 @@ proptest! {
         rflags in any::<u64>(),
         (is_flat, is_long) in any::<(bool, bool)>(),
         signals in 0..64_u32,
+        more in any::<u16>(),
     ) {
         let mut board = if is_long { Board::long(&code) } else { Board::protected(&code) };
         board.load(0x800, &tables);
@@ -89,9 +91,17 @@ proptest! {
                 board.vcpu.run().unwrap();
                 board.vcpu.step().unwrap();
             }
-            let state = board.state();
-            board.vcpu.set_state(&state).ok();
+            let after = board.state();
+            board.vcpu.set_state(&after).ok();
             board.vcpu.reset().unwrap();
+        }
+        // An assistant has more states than others.
+        let mut helper = SoftAccelerator::assistant().create_soft_vcpu(&board.config).unwrap();
+        state.sregs.cr4 |= u64::from(more) << 11;
+        if helper.set_state(&state).is_ok() {
+            for _ in 0..32 {
+                helper.step().unwrap();
+            }
         }
     }
 }

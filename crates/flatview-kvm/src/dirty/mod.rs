@@ -33,6 +33,9 @@ mod clear;
 mod log;
 mod reaper;
 mod ring;
+#[cfg(test)]
+#[path = "dirty_test.rs"]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -191,10 +194,6 @@ impl Dirty {
 }
 
 /// In which word of a bitmap the bit of a page is.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the memory that it is about is within this process"
-)]
 fn word_of(page: u64) -> usize {
     (page / 64) as usize
 }

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use flatview::{
-    AddressRange, AddressSpace, DirtyBitmap, DirtyClients, Error, MemTxAttrs, Memory, RamBlock, Region, Size,
-    Transaction, UnassignedIo,
+    AddressRange, AddressSpace, DirtyBitmap, DirtyClients, Error, EventNotifier, MemTxAttrs, Memory,
+    RamBlock, Region, Size, Transaction, UnassignedIo,
 };
 use kvm_ioctls::VcpuExit;
 
@@ -35,7 +35,7 @@ impl Machine {
         let ports = memory.create_address_space("I/O", &io).unwrap();
         let ram = memory.region("ram").ram(RamBlock::anonymous(0x1_0000).unwrap());
         memory.update(|tx| tx.add_subregion(&system, 0, &ram)).unwrap();
-        kvm.attach(&space, &ports, None).unwrap();
+        kvm.attach(&memory, &space, &ports, None).unwrap();
         let hole = memory.region("hole").io(0x1000, Arc::new(UnassignedIo));
         Some(Machine {
             kvm,
@@ -143,6 +143,25 @@ fn w11_a_refused_slot_takes_everything_back() {
         machine.slots(),
         "[(0, 0, 8000), (1, 9000, 7000), (2, 100000, 2000)]"
     );
+}
+
+/// An ioeventfd is registered before slots are made. It goes again.
+#[test]
+fn what_acted_at_once_is_taken_back_when_a_slot_is_refused() {
+    let Some(machine) = Machine::new() else { return };
+    let foreign = machine.foreign_slot(0x10_1000);
+    machine.vm().set_slot(&foreign).unwrap();
+    let notifier = EventNotifier::eventfd().unwrap();
+    let hole = &machine.hole;
+    machine
+        .update(|tx| tx.add_eventfd(hole, 0, 4, None, &notifier))
+        .unwrap();
+    machine.split_and_add().unwrap_err();
+    assert_eq!(machine.kvm.statistics().ioeventfds, 2);
+    machine.vm().delete_slot(&foreign).unwrap();
+    // The kernel has no two of them.
+    machine.split_and_add().unwrap();
+    assert_eq!(machine.kvm.statistics().ioeventfds, 3);
 }
 
 #[test]

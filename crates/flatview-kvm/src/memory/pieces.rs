@@ -140,6 +140,6 @@ fn whole(range: &FlatRange, clients: DirtyClients, readonly_memory: bool) -> Opt
 }
 
 /// Of a number of bytes that this process has: it is one of 64 bits.
-pub(super) fn to_usize(bytes: u64) -> usize {
+fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -193,7 +193,8 @@ fn run(seed: u64, transactions: u32, config: KvmConfig) -> u32 {
     let most = config.max_slot_size.unwrap_or(u64::MAX);
     let kvm = KvmAccelerator::new(config).unwrap();
     let mut world = World::new();
-    kvm.attach(&world.space, &world.ports, None).unwrap();
+    kvm.attach(&world.memory, &world.space, &world.ports, None)
+        .unwrap();
     let mut random = Random::new(seed);
     let mut refused = 0;
     let mut tracks = false;

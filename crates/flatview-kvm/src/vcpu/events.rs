@@ -34,6 +34,9 @@ impl KvmVcpu {
             self.config.control.clear(Signals::NMI);
             self.nmi()?;
         }
+        if self.halted && self.nmi_queued {
+            self.look_for_nmi()?;
+        }
         if !self.has_apic() {
             self.interrupt(signals)?;
         }
@@ -50,16 +53,21 @@ impl KvmVcpu {
         Ok(())
     }
 
-    /// The kernel keeps it until it can be delivered. One that cannot, because another one is being handled, does not
-    /// wake.
+    /// The kernel keeps it until it can be delivered.
     fn nmi(&mut self) -> Result<(), AccelError> {
-        if self.halted {
-            let events = self.page.fd().get_vcpu_events();
-            let events = events.map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
-            self.halted = events.nmi.masked != 0;
-        }
         self.changed();
+        self.nmi_queued = true;
         Ok(self.page.fd().nmi().map_err(KvmError::of("KVM_NMI"))?)
+    }
+
+    /// Whether the kernel has an NMI that ends `HLT`: one that is masked, because another one is being handled, does
+    /// not. Some do not look for one between `IRET` and `HLT`.
+    fn look_for_nmi(&mut self) -> Result<(), AccelError> {
+        let events = self.page.fd().get_vcpu_events();
+        let nmi = events.map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?.nmi;
+        self.nmi_queued = nmi.pending != 0;
+        self.halted = nmi.pending == 0 || nmi.masked != 0;
+        Ok(())
     }
 
     /// Injects an interrupt, or lets the kernel say when one can be injected.

@@ -62,6 +62,8 @@ pub struct KvmVcpu {
     unfinished: bool,
     /// Without an APIC in the kernel: it waits for an interrupt.
     halted: bool,
+    /// The kernel may have an NMI that was not delivered.
+    nmi_queued: bool,
     shutdown: bool,
     if_flag: bool,
     /// Without an APIC in the kernel: an interrupt can be injected now.
@@ -118,6 +120,7 @@ impl KvmVcpu {
             has_registers: false,
             unfinished: false,
             halted: false,
+            nmi_queued: false,
             shutdown: false,
             if_flag: false,
             ready_for_interrupt: false,

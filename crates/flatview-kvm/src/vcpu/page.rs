@@ -3,8 +3,8 @@
 //! # Why this file has `unsafe`
 //!
 //! The page is memory that the kernel writes during `KVM_RUN`, and a signal's handler at any time (`immediate_exit`, on
-//! the vCPU's thread). So no reference to the whole of it ever exists: every access goes through one pointer, and copies
-//! a field. Which field of its union is the right one says `exit_reason`, which the kernel has set with it; a wrong one
+//! the vCPU's thread). So no reference to the whole of it ever exists: every access goes through one pointer, to one
+//! field. Which field of its union is the right one says `exit_reason`, which the kernel has set with it; a wrong one
 //! would be wrong numbers, as all of them are plain numbers.
 #![expect(
     unsafe_code,
@@ -16,7 +16,9 @@ use std::ptr::NonNull;
 
 use flatview_accel::InstructionBytes;
 use kvm_bindings as kvm;
-use kvm_bindings::{kvm_regs, kvm_run, kvm_sregs, kvm_vcpu_events};
+use kvm_bindings::{
+    kvm_regs, kvm_run, kvm_run__bindgen_ty_1, kvm_run__bindgen_ty_2, kvm_sregs, kvm_vcpu_events,
+};
 use kvm_ioctls::{Kvm, VcpuFd};
 use vmm_sys_util::ioctl::{_IOC_NONE, ioctl, ioctl_expr};
 
@@ -24,8 +26,6 @@ use crate::KvmError;
 use crate::sys::KickTarget;
 
 const KVM_RUN: libc::c_ulong = ioctl_expr(_IOC_NONE, kvm::KVMIO, 0x80, 0);
-/// `KVM_RUN_X86_SMM` of `kvm_run.flags`.
-const IN_SMM: u16 = kvm::KVM_RUN_X86_SMM as u16;
 
 /// The vCPU's file, and its page.
 #[derive(Debug)]
@@ -99,16 +99,19 @@ impl RunPage {
 
     /// From now on the kick signal gets this vCPU out, if this thread gets it. `self` must outlive what is returned.
     pub(super) fn kick_target(&mut self) -> KickTarget {
-        // SAFETY: `run` is the page, which is mapped for as long as `self` lives.
-        let place = unsafe { &raw mut (*self.run.as_ptr()).immediate_exit };
         // SAFETY: the only caller keeps the target on its stack while it has `self` borrowed.
-        unsafe { KickTarget::new(place) }
+        unsafe { KickTarget::new(self.immediate_exit()) }
+    }
+
+    fn immediate_exit(&mut self) -> *mut u8 {
+        // SAFETY: within the page, which is mapped for as long as `self` lives.
+        unsafe { &raw mut (*self.run.as_ptr()).immediate_exit }
     }
 
     /// Whether the next `KVM_RUN` comes back at once. It finishes an access that the last one came out for.
     pub(super) fn set_immediate_exit(&mut self, yes: bool) {
         // SAFETY: within the page. Volatile, because a handler writes it, too.
-        unsafe { (&raw mut (*self.run.as_ptr()).immediate_exit).write_volatile(yes.into()) };
+        unsafe { self.immediate_exit().write_volatile(yes.into()) };
     }
 
     /// `KVM_RUN`.
@@ -135,13 +138,18 @@ impl RunPage {
         unsafe { (*self.run.as_ptr()).exit_reason }
     }
 
+    /// What belongs to the reason.
+    fn details(&self) -> kvm_run__bindgen_ty_1 {
+        // SAFETY: within the page.
+        unsafe { (*self.run.as_ptr()).__bindgen_anon_1 }
+    }
+
     fn exit(&self) -> KvmExit {
-        let run = self.run.as_ptr();
         let other = |what, code| KvmExit::Other { what, code };
         match self.exit_reason() {
             kvm::KVM_EXIT_IO => {
-                // SAFETY: within the page; see the text at the top.
-                let io = unsafe { (*run).__bindgen_anon_1.io };
+                // SAFETY: plain numbers, whatever the reason is; see the text at the top.
+                let io = unsafe { self.details().io };
                 KvmExit::Io {
                     is_write: u32::from(io.direction) == kvm::KVM_EXIT_IO_OUT,
                     port: io.port,
@@ -152,7 +160,7 @@ impl RunPage {
             }
             kvm::KVM_EXIT_MMIO => {
                 // SAFETY: as above.
-                let mmio = unsafe { (*run).__bindgen_anon_1.mmio };
+                let mmio = unsafe { self.details().mmio };
                 KvmExit::Mmio {
                     is_write: mmio.is_write != 0,
                     address: mmio.phys_addr,
@@ -169,13 +177,13 @@ impl RunPage {
             kvm::KVM_EXIT_SYSTEM_EVENT => KvmExit::SystemEvent,
             kvm::KVM_EXIT_IOAPIC_EOI => {
                 // SAFETY: as above.
-                let eoi = unsafe { (*run).__bindgen_anon_1.eoi };
+                let eoi = unsafe { self.details().eoi };
                 KvmExit::IoapicEoi { vector: eoi.vector }
             }
             kvm::KVM_EXIT_DIRTY_RING_FULL => KvmExit::DirtyRingFull,
             kvm::KVM_EXIT_INTERNAL_ERROR => {
                 // SAFETY: as above.
-                let internal = unsafe { (*run).__bindgen_anon_1.internal };
+                let internal = unsafe { self.details().internal };
                 match internal.suberror {
                     kvm::KVM_INTERNAL_ERROR_EMULATION => KvmExit::EmulationFailure(self.instruction()),
                     kvm::KVM_INTERNAL_ERROR_SIMUL_EX => other("KVM met simultaneous exceptions", 2),
@@ -185,7 +193,7 @@ impl RunPage {
             }
             kvm::KVM_EXIT_FAIL_ENTRY => {
                 // SAFETY: as above.
-                let fail = unsafe { (*run).__bindgen_anon_1.fail_entry };
+                let fail = unsafe { self.details().fail_entry };
                 other(
                     "the processor refused to enter the guest",
                     fail.hardware_entry_failure_reason,
@@ -193,12 +201,12 @@ impl RunPage {
             }
             kvm::KVM_EXIT_MEMORY_FAULT => {
                 // SAFETY: as above.
-                let fault = unsafe { (*run).__bindgen_anon_1.memory_fault };
+                let fault = unsafe { self.details().memory_fault };
                 other("KVM cannot reach the memory at", fault.gpa)
             }
             kvm::KVM_EXIT_UNKNOWN => {
                 // SAFETY: as above.
-                let hardware = unsafe { (*run).__bindgen_anon_1.hw };
+                let hardware = unsafe { self.details().hw };
                 other(
                     "the processor left the guest for an unknown reason",
                     hardware.hardware_exit_reason,
@@ -210,8 +218,8 @@ impl RunPage {
 
     /// The instruction that could not be emulated, if the kernel gives it.
     fn instruction(&self) -> Option<InstructionBytes> {
-        // SAFETY: within the page; see the text at the top.
-        let failure = unsafe { (*self.run.as_ptr()).__bindgen_anon_1.emulation_failure };
+        // SAFETY: as in `exit`.
+        let failure = unsafe { self.details().emulation_failure };
         let has_bytes = failure.ndata >= 3
             && failure.flags & u64::from(kvm::KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) != 0;
         // SAFETY: the union has this one field.
@@ -237,8 +245,9 @@ impl RunPage {
 
     /// What the guest reads, after [`KvmExit::Mmio`].
     pub(super) fn set_mmio_data(&mut self, data: [u8; 8]) {
-        // SAFETY: within the page; see the text at the top.
-        unsafe { (*self.run.as_ptr()).__bindgen_anon_1.mmio.data = data };
+        // SAFETY: within the page, and nobody else looks at this part of it but `KVM_RUN`, which needs `self`.
+        let details = unsafe { &mut (*self.run.as_ptr()).__bindgen_anon_1 };
+        details.mmio.data = data;
     }
 
     /// RFLAGS.IF, after `KVM_RUN`.
@@ -256,7 +265,7 @@ impl RunPage {
     /// Whether it was in system management mode, after `KVM_RUN`.
     pub(super) fn is_in_smm(&self) -> bool {
         // SAFETY: within the page.
-        unsafe { (*self.run.as_ptr()).flags & IN_SMM != 0 }
+        unsafe { u32::from((*self.run.as_ptr()).flags) & kvm::KVM_RUN_X86_SMM != 0 }
     }
 
     /// Whether `KVM_RUN` comes back as soon as an interrupt can be injected.
@@ -291,23 +300,27 @@ impl RunPage {
 
     /// The registers that the last `KVM_RUN` left.
     pub(super) fn registers(&self) -> (kvm_regs, kvm_sregs, kvm_vcpu_events) {
-        // SAFETY: within the page; the union has this one field that is not padding.
-        let all = unsafe { (*self.run.as_ptr()).s.regs };
+        // SAFETY: within the page.
+        let union = unsafe { (*self.run.as_ptr()).s };
+        // SAFETY: the union has this one field that is not padding.
+        let all = unsafe { union.regs };
         (all.regs, all.sregs, all.events)
+    }
+
+    fn registers_mut(&mut self) -> &mut kvm_run__bindgen_ty_2 {
+        // SAFETY: as in `set_mmio_data`.
+        unsafe { &mut (*self.run.as_ptr()).s }
     }
 
     /// Lets the next `KVM_RUN` take the general registers from here.
     pub(super) fn put_regs(&mut self, regs: &kvm_regs) {
-        let run = self.run.as_ptr();
-        // SAFETY: within the page.
-        unsafe { (*run).s.regs.regs = *regs };
+        self.registers_mut().regs.regs = *regs;
         self.add_dirty(kvm::KVM_SYNC_X86_REGS);
     }
 
     /// Lets the next `KVM_RUN` take the system registers from here.
     pub(super) fn put_sregs(&mut self, sregs: &kvm_sregs) {
-        // SAFETY: within the page.
-        unsafe { (*self.run.as_ptr()).s.regs.sregs = *sregs };
+        self.registers_mut().regs.sregs = *sregs;
         self.add_dirty(kvm::KVM_SYNC_X86_SREGS);
     }
 

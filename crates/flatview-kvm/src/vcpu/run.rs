@@ -15,6 +15,7 @@ use crate::{KvmError, sys};
 /// No instruction is longer (Intel SDM vol. 2, 2.3.11).
 const LONGEST_INSTRUCTION: usize = 15;
 const PAGE: u64 = 4096;
+const HLT: u8 = 0xf4;
 
 /// What was asked of the host that failed.
 pub(super) fn host(what: &'static str) -> impl FnOnce(io::Error) -> AccelError {
@@ -45,15 +46,27 @@ impl KvmVcpu {
                     .map_err(host("a timer"))?;
             }
             self.bus.release();
-            if !self.vm.gate.enter(&self.runner, thread) {
+            let Some(result) = self.kvm_run(thread) else {
                 continue;
-            }
-            let result = self.page.run();
-            self.vm.gate.leave(&self.runner);
+            };
             if let Some(exit) = self.came_out(result)? {
                 return Ok(exit);
             }
+            if is_stepping && self.unfinished {
+                // Not every KVM counts it as a step.
+                self.finish()?;
+                return Ok(Exit::Stepped);
+            }
         }
+    }
+
+    /// `KVM_RUN`, when nobody keeps vCPUs out. `None` if it was kicked before.
+    fn kvm_run(&mut self, thread: i32) -> Option<io::Result<KvmExit>> {
+        self.vm.gate.enter(&self.runner, thread).then(|| {
+            let result = self.page.run();
+            self.vm.gate.leave(&self.runner);
+            result
+        })
     }
 
     /// `KVM_RUN` is over.
@@ -191,8 +204,11 @@ impl KvmVcpu {
     pub(super) fn finish(&mut self) -> Result<(), AccelError> {
         while self.unfinished {
             self.page.set_immediate_exit(true);
-            let result = self.page.run();
-            self.came_out(result)?;
+            self.bus.release();
+            // A kick is about what is looked at before the guest goes on.
+            if let Some(result) = self.kvm_run(sys::thread_id()) {
+                self.came_out(result)?;
+            }
         }
         Ok(())
     }
@@ -200,12 +216,14 @@ impl KvmVcpu {
     /// Executes one instruction.
     pub(super) fn single_step(&mut self) -> Result<Exit, AccelError> {
         let before = self.read_state()?;
+        let is_hlt = before.sregs.ss.dpl == 0 && self.fetch()?.as_slice().first() == Some(&HLT);
         self.set_single_step(true)?;
         let result = self.run_until_exit(true);
         self.set_single_step(false)?;
-        if matches!(result, Ok(Exit::Halted)) && !before.halted {
-            // The step was the `HLT`.
-            return Ok(Exit::Stepped);
+        if is_hlt && !before.halted && !self.has_apic() {
+            // Some come out for the step, others because of the `HLT`.
+            self.halted = self.registers()?.0.rip == before.regs.rip.wrapping_add(1);
+            return result.map(|exit| if self.halted { Exit::Stepped } else { exit });
         }
         let cpl = before.sregs.ss.dpl;
         if matches!(result, Ok(Exit::Shutdown)) && cpl == 3 {

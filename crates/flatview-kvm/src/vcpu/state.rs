@@ -98,6 +98,7 @@ impl KvmVcpu {
         }
         self.smbase = state.smbase;
         self.set_halted(state.halted)?;
+        self.nmi_queued = state.nmi_pending;
         self.shutdown = false;
         self.if_flag = state.regs.rflags & RFLAGS_IF != 0;
         self.ready_for_interrupt = !self.has_apic() && events.is_ready_for_interrupt();
