@@ -25,7 +25,9 @@ const SCATTER: [u8; 27] = [
 ];
 const SCATTER_AT: u64 = 0x1800;
 const PAGES: u64 = 1024;
-const STORES: u64 = 10_000;
+const STORES: u64 = 5_000;
+/// The guest goes on until there were so many harvests.
+const ROUNDS: usize = 50;
 
 /// Brings in what is dirty.
 fn snapshot(rig: &Rig, ram: &Region) -> DirtyBitmap {
@@ -64,25 +66,33 @@ fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, harvest: impl Fn(&Rig, &
     let mut copied = vec![0; (PAGES * PAGE) as usize];
     assert_eq!(copy(&snapshot(&rig, &ram), &rig, &mut copied), PAGES);
     let running = AtomicUsize::new(vcpus as usize);
-    let mut rounds = 0;
+    let rounds = AtomicUsize::new(0);
     thread::scope(|scope| {
         for index in 0..vcpus {
-            let (kvm, board, running) = (&rig.kvm, &rig.board, &running);
+            let (kvm, board, running, rounds) = (&rig.kvm, &rig.board, &running, &rounds);
             scope.spawn(move || {
                 let mut vcpu = kvm.create_kvm_vcpu(board.vcpu(index + 1)).unwrap();
-                start(&mut vcpu, SCATTER_AT, |regs| {
-                    regs.rbx = BASE;
-                    regs.rcx = STORES;
-                    regs.r8 = PAGES * PAGE - 8;
-                    regs.r9 = 0x9e37_79b9_7f4a_7c15 + 2 * u64::from(index);
-                });
-                assert_eq!(vcpu.run().unwrap(), Exit::Shutdown);
+                let mut stores = 0;
+                loop {
+                    start(&mut vcpu, SCATTER_AT, |regs| {
+                        regs.rax = stores;
+                        regs.rbx = BASE;
+                        regs.rcx = STORES;
+                        regs.r8 = PAGES * PAGE - 8;
+                        regs.r9 = 0x9e37_79b9_7f4a_7c15 + 2 * u64::from(index);
+                    });
+                    assert_eq!(vcpu.run().unwrap(), Exit::Shutdown);
+                    stores += STORES;
+                    if rounds.load(Ordering::Relaxed) >= ROUNDS {
+                        break;
+                    }
+                }
                 running.fetch_sub(1, Ordering::Release);
             });
         }
         while running.load(Ordering::Acquire) != 0 {
             copy(&harvest(&rig, &ram), &rig, &mut copied);
-            rounds += 1;
+            rounds.fetch_add(1, Ordering::Relaxed);
         }
     });
     copy(&snapshot(&rig, &ram), &rig, &mut copied);
@@ -97,7 +107,7 @@ fn migrate(config: flatview_kvm::KvmConfig, vcpus: u32, harvest: impl Fn(&Rig, &
             copied[page.clone()] != bytes[page]
         })
         .collect();
-    assert_eq!(wrong, NOTHING, "after {rounds} rounds");
+    assert_eq!(wrong, NOTHING, "after {rounds:?} rounds");
     assert!(bytes.iter().any(|&byte| byte != 0));
 }
 
