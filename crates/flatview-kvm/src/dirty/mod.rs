@@ -80,6 +80,8 @@ struct State {
     slots: HashMap<u32, Logged>,
     rings: Vec<Ring>,
     next_ring: u64,
+    /// Entries that were harvested and that the kernel has not reset yet.
+    harvested: u64,
     /// Kept so that a harvest allocates nothing: a bitmap, and entries of rings.
     words: Vec<u64>,
     entries: Vec<ring::Entry>,
