@@ -221,10 +221,13 @@ pub(crate) fn clear_dirty_log(
     answer(unsafe { ioctl_with_ref(vm, KVM_CLEAR_DIRTY_LOG(), &log) })
 }
 
-/// `KVM_RESET_DIRTY_RINGS`: the entries of all rings that were harvested are free, and their pages write-protected.
-pub(crate) fn reset_dirty_rings(vm: &VmFd) -> io::Result<()> {
+/// `KVM_RESET_DIRTY_RINGS`: entries of all rings that were harvested are free, and their pages write-protected. Returns
+/// how many; a signal that is pending makes it fewer (Linux 6.16).
+pub(crate) fn reset_dirty_rings(vm: &VmFd) -> io::Result<u32> {
     // SAFETY: it takes nothing.
-    answer(unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS()) })
+    let result = unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS()) };
+    answer(result)?;
+    Ok(result.unsigned_abs())
 }
 
 fn answer(result: libc::c_int) -> io::Result<()> {

@@ -33,6 +33,9 @@ mod clear;
 mod log;
 mod reaper;
 mod ring;
+#[cfg(test)]
+#[path = "dirty_test.rs"]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -77,6 +80,8 @@ struct State {
     slots: HashMap<u32, Logged>,
     rings: Vec<Ring>,
     next_ring: u64,
+    /// Entries that were harvested and that the kernel has not reset yet.
+    harvested: u64,
     /// Kept so that a harvest allocates nothing: a bitmap, and entries of rings.
     words: Vec<u64>,
     entries: Vec<ring::Entry>,
@@ -191,10 +196,6 @@ impl Dirty {
 }
 
 /// In which word of a bitmap the bit of a page is.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the memory that it is about is within this process"
-)]
 fn word_of(page: u64) -> usize {
     (page / 64) as usize
 }

@@ -4,6 +4,7 @@
 //! The kernel fills an entry and then says that it is dirty. It is copied, and said to be harvested;
 //! `KVM_RESET_DIRTY_RINGS` gives all such entries back and write-protects their pages.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +21,9 @@ use crate::{Capabilities, KvmError, sys};
 const DIRTY: u32 = 1;
 /// `KVM_DIRTY_GFN_F_RESET`.
 const RESET: u32 = 2;
+
+/// So many calls in a row that reset nothing are an error.
+const MOST_IDLE: u32 = 1000;
 
 /// A page that was written.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +124,7 @@ pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<u64>) -> Result<()
         slots,
         rings,
         entries,
+        harvested,
         ..
     } = state;
     for ring in rings {
@@ -127,12 +132,12 @@ pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<u64>) -> Result<()
             ring.collect(entries);
         }
     }
-    if entries.is_empty() {
+    *harvested += entries.len() as u64;
+    if *harvested == 0 {
         return Ok(());
     }
     vm.counters.dirty_ring_entries.add(entries.len() as u64);
-    vm.counters.dirty_rings_reset.add(1);
-    let reset = sys::reset_dirty_rings(&vm.fd).map_err(KvmError::failed("KVM_RESET_DIRTY_RINGS"));
+    let reset = reset(vm, harvested).map_err(KvmError::failed("KVM_RESET_DIRTY_RINGS"));
     // Not before: see the text of the module above.
     for Entry { slot, page } in entries.drain(..) {
         if let Some(logged) = slots.get(&slot) {
@@ -140,6 +145,27 @@ pub(super) fn reap(vm: &Vm, state: &mut State, number: Option<u64>) -> Result<()
         }
     }
     reset
+}
+
+/// Has the kernel reset all entries that were harvested. A signal, as vCPUs get, can end one call early; the next one
+/// goes on, since the signal's handler has run by then.
+fn reset(vm: &Vm, harvested: &mut u64) -> io::Result<()> {
+    let mut idle = 0;
+    while *harvested != 0 {
+        vm.counters.dirty_rings_reset.add(1);
+        let count = match sys::reset_dirty_rings(&vm.fd) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            result => result?,
+        };
+        *harvested = harvested.saturating_sub(count.into());
+        idle = if count == 0 { idle + 1 } else { 0 };
+        if idle == MOST_IDLE {
+            // Once is enough to say so.
+            *harvested = 0;
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    Ok(())
 }
 
 /// Marks everything that was written up to now. vCPUs come out for a moment: processors that note pages on their own
