@@ -2,10 +2,12 @@
 //!
 //! - [`seabios`]: the firmware that everybody has, and what the program shows of it.
 //! - [`own`]: guests of a few bytes, each of which does one thing.
+//! - [`kvm`]: which accelerator it is, and what that says.
 //! - [`wrong`]: what is wrong with the arguments, and how that is told.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod kvm;
 mod own;
 mod seabios;
 #[path = "../support/mod.rs"]
@@ -27,9 +29,13 @@ fn home() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// `flatview boot` in a folder.
+/// `flatview boot` in a folder; on the software CPU, if the arguments do not say otherwise.
 fn boot(home: &TempDir, arguments: &[&str]) -> Command {
-    let mut command = support::flatview(&[&["boot"], arguments].concat());
+    let accel: &[&str] = match arguments.contains(&"--accel") {
+        true => &[],
+        false => &["--accel", "soft"],
+    };
+    let mut command = support::flatview(&[&["boot"], arguments, accel].concat());
     command.current_dir(home).env("HOME", home.path());
     command
 }

@@ -71,7 +71,7 @@ const CHATTER: &[u8] = &[
 /// There is a disk, which no guest looks at, so that this is no demonstration, and no map is printed.
 const GUEST: &[&str] = &["--bios", "bios", "--disk", "disk"];
 
-fn home_of(code: &[u8]) -> TempDir {
+pub(crate) fn home_of(code: &[u8]) -> TempDir {
     let home = home();
     put(&home, "bios", &bios(code));
     put(&home, "disk", &[0; 512]);

@@ -177,7 +177,18 @@ fn options() {
         (&["--nothing"][..], &["'--nothing'"][..]),
         (&["word"], &["'word'"]),
         (&["--display", "gtk"], &["'gtk'", "--display"]),
-        (&["--accel", "xen"], &["'xen'", "--accel"]),
+        (
+            &["--accel", "xen"],
+            &["'xen'", "--accel", "expected auto, soft, or kvm"],
+        ),
+        (
+            &["--accel", "kvm,repair=never"],
+            &["--accel", "expected on or off"],
+        ),
+        (
+            &["--bios", "@good", "--accel", "kvm", "--icount"],
+            &["--accel: KVM cannot count instructions"],
+        ),
         (
             &["--serial", "tty"],
             &["'tty'", "--serial", "stdio, file:PATH, pty or none"],

@@ -48,7 +48,8 @@ impl Programs {
 
     fn flatview(&self, arguments: &str) -> Command {
         let mut command = Command::new(&self.flatview);
-        command.args(["boot", "--no-reboot", "--disk", "disk.img", "--serial", "none"]);
+        command.args(["boot", "--accel", "soft", "--no-reboot", "--disk", "disk.img"]);
+        command.args(["--serial", "none"]);
         self.finished(command, arguments)
     }
 
