@@ -42,6 +42,7 @@ mod assist;
 mod assist_statistics;
 mod clock;
 mod control;
+mod dump;
 mod irqchip;
 mod power_on;
 mod state;

@@ -117,7 +117,7 @@ pub(crate) enum BootError {
     #[error("signals cannot be caught: {0}")]
     Signals(io::Error),
     /// The machine cannot go on.
-    #[error("the machine cannot go on: {0}")]
+    #[error("the machine cannot go on: {}", flatview_pc::accel::describe(.0))]
     Run(AccelError),
 }
 

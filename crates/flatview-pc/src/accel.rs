@@ -144,6 +144,23 @@ impl Chosen {
     }
 }
 
+/// What an error of an accelerator says, with all that is known: the instruction's name, where there is one, and the
+/// registers. Several lines.
+pub fn describe(error: &AccelError) -> String {
+    let mut text = error.to_string();
+    let state = match error {
+        AccelError::Unemulated { instruction, state } => {
+            if let Some(name) = flatview_cpu::instruction_name(instruction.as_slice(), state.code_bits()) {
+                text.push_str(&format!(" (`{name}`)"));
+            }
+            state
+        }
+        AccelError::Internal { state, .. } => state,
+        _ => return text,
+    };
+    format!("{text}\n{state}").trim_end().to_owned()
+}
+
 /// What an accelerator has counted.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -276,5 +293,24 @@ impl fmt::Debug for Chosen {
             .field("accelerator", &self.accelerator)
             .field("why", &self.why)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use flatview_accel::{InstructionBytes, VcpuState};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_executed_is_named_and_the_registers_are_shown() {
+        let mut state = Box::new(VcpuState::power_on(0));
+        state.regs.rip = 0x1234;
+        let instruction = InstructionBytes::new(&[0x0f, 0x01, 0xd0, 0x90]);
+        let text = describe(&AccelError::Unemulated { instruction, state });
+        let first =
+            "the instruction 0f 01 d0 90 at f000:1234 cannot be executed by this accelerator (`xgetbv`)\n";
+        assert!(text.starts_with(first), "{text}");
+        assert!(text.contains("RIP=0000000000001234"), "{text}");
     }
 }
