@@ -125,7 +125,7 @@ fn tell(end: &End) -> String {
         End::PowerOff => "the guest switched the machine off".into(),
         End::Reset(why) => format!("the guest reset the machine ({why})"),
         End::TripleFault { cs, rip } => format!("the guest crashed: a triple fault at {cs:04x}:{rip:08x},"),
-        End::Halted => "the guest halted with interrupts off".into(),
+        End::Halted { cs, rip } => format!("the guest halted with interrupts off at {cs:04x}:{rip:08x},"),
         End::Quit => "interrupted".into(),
         _ => "ended".into(),
     }
