@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     let console = Console::default();
     let drives = drives(arguments)?;
     let is_demo = drives.is_empty();
-    let firmware = firmware::find(arguments.bios.as_deref())?;
+    let firmware = firmware::find(arguments.bios.as_deref(), arguments.vga_bios.as_deref())?;
     // With the screen in the terminal there is no room for what devices say.
     let usual = match arguments.display {
         Display::None => Chardev::Stdio,
