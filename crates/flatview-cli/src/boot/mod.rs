@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use flatview_accel::{Accelerator, Clock};
+use flatview_accel::Clock;
 use flatview_pc::board::{Drive, Pc, PcConfig, PcError};
 use flatview_pc::devices::Serial;
 use flatview_pc::devices::block::{BlockBackend, ImageAccess, MemoryImage, RawImage};
