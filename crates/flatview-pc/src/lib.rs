@@ -48,7 +48,7 @@
 //!     },
 //!     &SoftAccelerator::default(),
 //! )?;
-//! assert_eq!(pc.machine().run()?, End::Halted);
+//! assert_eq!(pc.machine().run()?, End::Halted { cs: 0xf000, rip: 0xffeb });
 //! assert!(pc.memory_space().mtree_flat()?.to_string().contains("pc.bios"));
 //! drop(pc);
 //! let mut text = String::new();

@@ -23,8 +23,13 @@ pub enum End {
         /// The instruction pointer.
         rip: u64,
     },
-    /// The guest halted with interrupts off and nothing to wait for.
-    Halted,
+    /// The guest halted with interrupts off and nothing to wait for. Where it would go on: after the `HLT`.
+    Halted {
+        /// The code segment.
+        cs: u16,
+        /// The instruction pointer.
+        rip: u64,
+    },
     /// Somebody outside asked, by [`Request::Quit`].
     Quit,
 }
@@ -147,13 +152,13 @@ impl Machine {
         match self.vcpu.run()? {
             Exit::Halted => {
                 if self.is_dead() {
-                    return Ok(Some(End::Halted));
+                    let (cs, rip) = self.place()?;
+                    return Ok(Some(End::Halted { cs, rip }));
                 }
                 self.control.wait();
             }
             Exit::Shutdown => {
-                let state = self.vcpu.state()?;
-                let (cs, rip) = (state.sregs.cs.selector, state.regs.rip);
+                let (cs, rip) = self.place()?;
                 return Ok(Some(End::TripleFault { cs, rip }));
             }
             Exit::Unemulated(instruction) => {
@@ -163,6 +168,12 @@ impl Machine {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Where the vCPU is: CS and RIP.
+    fn place(&mut self) -> Result<(u16, u64), AccelError> {
+        let state = self.vcpu.state()?;
+        Ok((state.sregs.cs.selector, state.regs.rip))
     }
 
     /// Whether a halted guest can never wake: no interrupt is taken, even if one is pending, and nobody is there to cause

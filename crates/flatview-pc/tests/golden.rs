@@ -52,7 +52,7 @@ fn booted(megabytes: u64) -> Option<Guest> {
     let mut guest = Guest::with(megabytes, bios, Some(vga), drives, |config| config.serial = None);
     assert_eq!(
         guest.run_until(100, "boot", |_| false),
-        Some(End::Halted),
+        Some(End::Halted { cs: 0, rip: 0x7c02 }),
         "{}",
         guest.debugcon.get()
     );

@@ -74,18 +74,63 @@ fn invaders_draw_on_the_text_screen() {
     assert_eq!(end, None);
 }
 
-/// U-Boot 2023.01 as firmware: 32-bit, no BIOS, a prompt on the serial port.
+/// Debian's U-Boot 2023.01 for QEMU, or nothing if the test must skip.
+fn u_boot() -> Option<Vec<u8>> {
+    let rom = flatview_testkit::file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom")?;
+    Some(std::fs::read(rom).unwrap())
+}
+
+/// U-Boot as firmware: 32-bit, no BIOS, a prompt on the serial port.
 #[test]
 fn u_boot_comes_to_its_prompt() {
-    let Some(rom) = flatview_testkit::file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom") else {
+    let Some(rom) = u_boot() else {
         return;
     };
-    let mut guest = Guest::new(128, std::fs::read(rom).unwrap(), None, vec![]);
+    let mut guest = Guest::new(128, rom, None, vec![]);
     guest.run_until_serial(60, "Hit any key to stop autoboot");
     guest.types(b" ");
     guest.run_until_serial(80, "=> ");
     guest.types(b"md.l fffffff0 1\n");
     guest.run_until_serial(100, "fffffff0:");
+}
+
+/// U-Boot runs SeaBIOS's VGA BIOS in real mode with segments of 64 KiB. That reads EDID from BAR 2, far above, and gets
+/// the #GP that a processor has for it (Intel SDM vol. 3, 6.15, interrupt 13); U-Boot halts in its handler.
+#[test]
+fn u_boot_halts_when_the_vga_bios_leaves_its_segment() {
+    let (Some(rom), Some((_, vga))) = (u_boot(), support::seabios()) else {
+        return;
+    };
+    let mut guest = Guest::new(128, rom, Some(vga), vec![]);
+    let end = guest.run_until(60, "halt", |_| false);
+    assert!(matches!(end, Some(End::Halted { cs: 0x10, .. })), "{end:?}");
+    let said = guest.debugcon.get();
+    assert!(said.ends_with("Removing mode 19e\n"), "{said}");
+}
+
+/// The same VGA BIOS with the segment of 4 GiB that SeaBIOS leaves it ("big real mode") sets a DISPI mode for U-Boot,
+/// which gets on to its prompt: nothing but the limit was in the way.
+#[test]
+fn u_boot_draws_with_a_vga_bios_whose_segment_is_large() {
+    let (Some(rom), Some((_, vga))) = (u_boot(), support::seabios()) else {
+        return;
+    };
+    let mut guest = Guest::new(128, rom, Some(vga), vec![]);
+    guest.run_until_serial(60, "Loading Environment");
+    let vcpu = guest.pc.machine().vcpu();
+    let mut large = loop {
+        vcpu.step().unwrap();
+        let state = vcpu.state().unwrap();
+        if state.sregs.cs.selector == 0xc000 {
+            break state;
+        }
+    };
+    large.sregs.ds.limit = u32::MAX;
+    vcpu.set_state(&large).unwrap();
+    guest.run_until_serial(60, "Video: 1024x768x32");
+    guest.run_until_serial(80, "Hit any key to stop autoboot");
+    guest.types(b" ");
+    guest.run_until_serial(100, "=> ");
 }
 
 /// GRUB's rescue CD: the El Torito boot image on an ATAPI drive.

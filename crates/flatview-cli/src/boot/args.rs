@@ -21,6 +21,13 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) bios: Option<PathBuf>,
 
+    /// The firmware of the screen: an option ROM of up to 127.5 KiB.
+    ///
+    /// Without it, the vgabios-stdvga.bin that lies beside the firmware, as that of SeaBIOS does; otherwise none. Not
+    /// all go with all: SeaBIOS's needs a caller that leaves it segments of 4 GiB, which U-Boot does not.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) vga_bios: Option<PathBuf>,
+
     /// The guest's RAM: a number and K, M, G or T; without a letter, MiB.
     #[arg(short, long, value_name = "SIZE", default_value = "256M", value_parser = size)]
     pub(crate) memory: u64,

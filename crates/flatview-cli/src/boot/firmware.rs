@@ -9,6 +9,7 @@ use flatview_pc::firmware::images::{
 };
 use indicatif::ProgressBar;
 
+use super::option;
 use crate::error::BootError;
 use crate::output;
 
@@ -18,11 +19,7 @@ pub(super) struct Firmware {
 }
 
 /// The firmware that the user named, or Debian's SeaBIOS: the system's, or one that is fetched.
-pub(super) fn find(named: Option<&Path>) -> Result<Firmware, BootError> {
-    let option = |why: ImageError| BootError::Option {
-        option: "--bios",
-        why: why.into(),
-    };
+pub(super) fn find(named: Option<&Path>, vga_bios: Option<&Path>) -> Result<Firmware, BootError> {
     let cache = cache();
     let kept = cache.join("seabios");
     let bios = match find_bios(named, Some(&kept)) {
@@ -32,12 +29,15 @@ pub(super) fn find(named: Option<&Path>) -> Result<Firmware, BootError> {
         }
         found => found,
     };
-    let bios = bios.map_err(option)?;
-    let vga_bios = find_vga_bios(&bios).and_then(|file| load_option_rom(&file));
+    let bios = bios.map_err(option("--bios"))?;
+    let found = find_vga_bios(vga_bios, &bios).and_then(|file| load_option_rom(&file));
     Ok(Firmware {
-        bios: load_bios(&bios).map_err(option)?,
-        // Firmware of another kind brings what it needs for the screen, or has none.
-        vga_bios: vga_bios.ok(),
+        bios: load_bios(&bios).map_err(option("--bios"))?,
+        vga_bios: match vga_bios {
+            Some(_) => Some(found.map_err(option("--vga-bios"))?),
+            // Firmware of another kind brings what it needs for the screen, or has none.
+            None => found.ok(),
+        },
     })
 }
 

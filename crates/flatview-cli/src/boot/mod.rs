@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     let console = Console::default();
     let drives = drives(arguments)?;
     let is_demo = drives.is_empty();
-    let firmware = firmware::find(arguments.bios.as_deref())?;
+    let firmware = firmware::find(arguments.bios.as_deref(), arguments.vga_bios.as_deref())?;
     // With the screen in the terminal there is no room for what devices say.
     let usual = match arguments.display {
         Display::None => Chardev::Stdio,
@@ -125,7 +125,7 @@ fn tell(end: &End) -> String {
         End::PowerOff => "the guest switched the machine off".into(),
         End::Reset(why) => format!("the guest reset the machine ({why})"),
         End::TripleFault { cs, rip } => format!("the guest crashed: a triple fault at {cs:04x}:{rip:08x},"),
-        End::Halted => "the guest halted with interrupts off".into(),
+        End::Halted { cs, rip } => format!("the guest halted with interrupts off at {cs:04x}:{rip:08x},"),
         End::Quit => "interrupted".into(),
         _ => "ended".into(),
     }

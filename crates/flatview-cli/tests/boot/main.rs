@@ -1,6 +1,6 @@
 //! `flatview boot`, run as a user runs it.
 //!
-//! - [`seabios`]: the firmware that everybody has, and what the program shows of it.
+//! - [`seabios`]: the firmware that everybody has, what the program shows of it, and other firmware.
 //! - [`own`]: guests of a few bytes, each of which does one thing.
 //! - [`kvm`]: which accelerator it is, and what that says.
 //! - [`wrong`]: what is wrong with the arguments, and how that is told.

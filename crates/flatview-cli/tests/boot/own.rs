@@ -89,7 +89,7 @@ fn a_guest_that_halts_for_good_ends_the_machine() {
     let (code, said, printed) = guest(HALT, &[]);
     assert_eq!((code, printed.as_str()), (Some(0), ""));
     assert!(
-        said.starts_with("flatview: the guest halted with interrupts off after "),
+        said.starts_with("flatview: the guest halted with interrupts off at f000:00000002, after "),
         "{said}"
     );
     // The jump and the two.

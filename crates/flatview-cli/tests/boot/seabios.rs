@@ -1,11 +1,12 @@
-//! Debian's SeaBIOS, on the demonstration disk and on others.
+//! Debian's SeaBIOS, on the demonstration disk and on others; and U-Boot, which goes without anything of it.
 
 use std::fs;
+use std::process::Stdio;
 
 use flatview_testkit::{disk, file};
 use rustix::process::Signal;
 
-use super::support::text;
+use super::support::{path, text};
 use super::{Running, boot, home, put, run, verdict};
 
 /// Whether there is SeaBIOS; nothing is fetched for a test.
@@ -201,4 +202,16 @@ fn a_disk_shorter_than_a_sector_is_a_disk_of_one() {
     running.signal(Signal::INT);
     assert_eq!(running.end().0, Some(130));
     assert_eq!(super::listing(home.path()), [("short.img".to_owned(), 100)]);
+}
+
+/// As the manual has it: U-Boot gets no VGA BIOS, which would be its end, also where SeaBIOS's is installed.
+#[test]
+fn u_boot_runs_without_the_vga_bios() {
+    let Some(rom) = file("u-boot", "/usr/lib/u-boot/qemu-x86/u-boot.rom") else {
+        return;
+    };
+    let home = home();
+    let arguments = ["--bios", path(&rom), "-m", "128M", "--accel", "soft"];
+    let mut running = Running::start(boot(&home, &arguments).stdin(Stdio::null()));
+    running.read_to("Model: QEMU x86 (I440FX)");
 }

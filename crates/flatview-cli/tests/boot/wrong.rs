@@ -64,6 +64,15 @@ fn firmware() {
     ] {
         refused(&files, &["--bios", file], &[&["--bios: "], words].concat());
     }
+    for (file, words) in [
+        ("@missing", &["no option ROM found", "missing"][..]),
+        ("missing", &["no option ROM found", "/usr/share/seabios/missing"]),
+        ("@odd", &["odd", "0x10001 bytes", "multiple of 0x200"]),
+        ("@large", &["large", "more than 0x1fe00 bytes"]),
+    ] {
+        let arguments = ["--bios", "@good", "--vga-bios", file];
+        refused(&files, &arguments, &[&["--vga-bios: "], words].concat());
+    }
 }
 
 #[test]

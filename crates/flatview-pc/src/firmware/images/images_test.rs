@@ -91,10 +91,25 @@ fn the_file_that_the_user_names_is_the_bios() {
 }
 
 #[test]
-fn the_vga_bios_is_beside_the_bios() {
-    let folder = folder(&[("bios.bin", 0x1_0000), (VGA_BIOS, 512)]);
-    let vga = find_vga_bios(&folder.path().join("bios.bin")).unwrap();
-    assert_eq!(vga, folder.path().join(VGA_BIOS));
+fn the_vga_bios_is_beside_the_bios_or_named() {
+    let folder = folder(&[("bios.bin", 0x1_0000), (VGA_BIOS, 512), ("mine.bin", 512)]);
+    let [bios, mine] = ["bios.bin", "mine.bin"].map(|name| folder.path().join(name));
+    assert_eq!(find_vga_bios(None, &bios).unwrap(), folder.path().join(VGA_BIOS));
+    assert_eq!(find_vga_bios(Some(&mine), &bios).unwrap(), mine);
+}
+
+/// Firmware that is not SeaBIOS does not get SeaBIOS's VGA BIOS, wherever that is installed.
+#[test]
+fn other_firmware_has_no_vga_bios() {
+    let folder = folder(&[("u-boot.rom", 0x1_0000)]);
+    let error = find_vga_bios(None, &folder.path().join("u-boot.rom")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "no option ROM found; looked for `{}`",
+            folder.path().join(VGA_BIOS).display()
+        )
+    );
 }
 
 #[test]
@@ -127,7 +142,7 @@ fn seabios_is_fetched_from_debian() {
     assert_eq!(steps, [FetchStep::Update, FetchStep::Download, FetchStep::Unpack]);
     let bios = find_bios(Some(Path::new(BIOS)), Some(&folder)).unwrap();
     assert_eq!(load_bios(&bios).unwrap().len(), 0x4_0000);
-    load_option_rom(&find_vga_bios(&folder.join(BIOS)).unwrap()).unwrap();
+    load_option_rom(&find_vga_bios(None, &folder.join(BIOS)).unwrap()).unwrap();
     let left: Vec<_> = fs::read_dir(cache.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "only the images: {left:?}");
 }

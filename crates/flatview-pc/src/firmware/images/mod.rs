@@ -52,29 +52,43 @@ const OPTION_ROM_RULES: Rules = Rules {
 pub fn find_bios(file: Option<&Path>, more: Option<&Path>) -> Result<PathBuf, ImageError> {
     let folders = FOLDERS.iter().map(Path::new).chain(more);
     match file {
-        Some(file) if file.exists() => Ok(file.to_owned()),
-        // A path that does not exist is not searched for, or somebody's typing error boots something else.
-        Some(file) if file.components().count() > 1 => Err(ImageError::NotFound {
-            kind: BIOS_RULES.kind,
-            looked: vec![file.to_owned()],
-        }),
-        Some(name) => find(&BIOS_RULES, name, folders),
+        Some(file) => find_named(&BIOS_RULES, file, folders),
         None => find(&BIOS_RULES, Path::new(BIOS), folders),
     }
 }
 
-/// Which file is the VGA BIOS: one beside `bios`, or one in the usual folders.
+/// Which file is the VGA BIOS: `file`, if the user named one, as in [`find_bios`]; otherwise one beside `bios`.
+///
+/// Nowhere else, since SeaBIOS's VGA BIOS needs SeaBIOS: to read EDID it reaches above 0xc0000000 from real mode, and
+/// relies on segments of 4 GiB that its caller left it. U-Boot gives it segments of 64 KiB, as the architecture has
+/// them (Intel SDM vol. 3, 21.1.1): such an access is a #GP there, and the end of U-Boot.
 ///
 /// # Errors
 ///
 /// [`ImageError::NotFound`].
-pub fn find_vga_bios(bios: &Path) -> Result<PathBuf, ImageError> {
-    let beside = bios.parent().into_iter();
-    find(
-        &OPTION_ROM_RULES,
-        Path::new(VGA_BIOS),
-        beside.chain(FOLDERS.iter().map(Path::new)),
-    )
+pub fn find_vga_bios(file: Option<&Path>, bios: &Path) -> Result<PathBuf, ImageError> {
+    match file {
+        Some(file) => find_named(&OPTION_ROM_RULES, file, FOLDERS.iter().map(Path::new)),
+        None => find(&OPTION_ROM_RULES, Path::new(VGA_BIOS), bios.parent().into_iter()),
+    }
+}
+
+fn find_named<'a>(
+    rules: &Rules,
+    file: &Path,
+    folders: impl Iterator<Item = &'a Path>,
+) -> Result<PathBuf, ImageError> {
+    if file.exists() {
+        Ok(file.to_owned())
+    } else if file.components().count() > 1 {
+        // A path that does not exist is not searched for, or somebody's typing error boots something else.
+        Err(ImageError::NotFound {
+            kind: rules.kind,
+            looked: vec![file.to_owned()],
+        })
+    } else {
+        find(rules, file, folders)
+    }
 }
 
 fn find<'a>(
