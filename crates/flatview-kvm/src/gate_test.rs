@@ -14,7 +14,7 @@ fn runs(gate: &Gate, runner: &Runner, is_stopped: &AtomicBool, inside: impl Fn()
     let _target = unsafe { sys::KickTarget::new(immediate_exit.as_ptr()) };
     while !is_stopped.load(Ordering::SeqCst) {
         immediate_exit.store(0, Ordering::SeqCst);
-        if gate.enter(runner, sys::thread_id()) {
+        if gate.enter(runner, sys::Thread::current().number) {
             while immediate_exit.load(Ordering::SeqCst) == 0 {
                 inside();
             }
@@ -108,11 +108,11 @@ fn a_kick_is_not_forgotten_at_a_closed_gate() {
     gate.add(&runner);
     assert_eq!(gate.close(), 0, "nobody is inside");
     thread::scope(|scope| {
-        let entered = scope.spawn(|| gate.enter(&runner, sys::thread_id()));
+        let entered = scope.spawn(|| gate.enter(&runner, sys::Thread::current().number));
         runner.kick();
         gate.open();
         assert!(!entered.join().unwrap());
     });
-    assert!(gate.enter(&runner, sys::thread_id()), "once");
+    assert!(gate.enter(&runner, sys::Thread::current().number), "once");
     gate.leave(&runner);
 }

@@ -45,6 +45,7 @@ impl KvmVcpu {
         self.finish()?;
         // The kernel may know more of it than a state says.
         self.changed();
+        self.acknowledged = None;
         sys::set_xsave(self.page.fd(), &kvm::kvm_xsave::default())?;
         self.write_state(&VcpuState::power_on(self.power_on.signature))?;
         self.flush()?;

@@ -101,7 +101,7 @@ impl KvmVcpu {
         self.nmi_queued = state.nmi_pending;
         self.shutdown = false;
         self.if_flag = state.regs.rflags & RFLAGS_IF != 0;
-        self.ready_for_interrupt = !self.has_apic() && events.is_ready_for_interrupt();
+        self.ready_for_interrupt = events.is_ready_for_interrupt();
         self.known = Some(state.clone());
         Ok(())
     }

@@ -6,9 +6,12 @@
     reason = "each test binary uses a part of it; a test may fail; its guests are small"
 )]
 
+pub(crate) mod pic;
 pub(crate) mod trace;
 
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use flatview::{
     AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
@@ -21,6 +24,15 @@ use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
     trace::install();
     flatview_testkit::kvm().then(|| KvmAccelerator::new(config).unwrap())
+}
+
+/// Waits until `is_so`. A test that would wait for ever fails instead; on the way there the time does not matter.
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "it never comes");
+        thread::yield_now();
+    }
 }
 
 /// The slots of ordinary memory, one line each: number, address, size and flags (1: logged, 2: read-only).
@@ -90,6 +102,10 @@ impl Board {
 
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
         self.space.write(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
+    }
+
+    pub(crate) fn read(&self, address: u64, bytes: &mut [u8]) {
+        self.space.read(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
     }
 
     /// What a vCPU without interrupt controllers is connected to.
