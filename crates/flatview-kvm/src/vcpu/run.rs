@@ -171,7 +171,26 @@ impl KvmVcpu {
             Some(instruction) => instruction,
             None => self.fetch()?,
         };
+        if !self.vm.capabilities.exit_on_emulation_failure {
+            self.take_invalid_opcode()?;
+        }
         Ok(Exit::Unemulated(instruction))
+    }
+
+    /// Older kernels come out with a #UD pending, which whoever executes the instruction is not to get.
+    fn take_invalid_opcode(&mut self) -> Result<(), AccelError> {
+        const INVALID_OPCODE: u8 = 6;
+        let fd = self.page.fd();
+        let mut events = fd
+            .get_vcpu_events()
+            .map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
+        if events.exception.nr == INVALID_OPCODE {
+            (events.exception.injected, events.exception.pending) = (0, 0);
+            fd.set_vcpu_events(&events)
+                .map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
+            self.changed();
+        }
+        Ok(())
     }
 
     /// The bytes at CS:RIP, as many as are mapped.
