@@ -133,6 +133,7 @@ mod error;
 mod gate;
 mod io;
 mod irq;
+mod lock;
 mod memory;
 #[cfg(test)]
 mod probe;

@@ -74,7 +74,7 @@ fn the_second_processor_waits_to_be_started() {
     let runs = thread::spawn(move || (second.run().unwrap(), second));
     let begins = thread::spawn(move || (first.run().unwrap(), first));
     let mut byte = [0];
-    support::wait_until(|| {
+    flatview_testkit::wait_until(|| {
         board.read(0x3000, &mut byte);
         byte != [0]
     });

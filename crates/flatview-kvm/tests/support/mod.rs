@@ -10,8 +10,6 @@ pub(crate) mod pic;
 pub(crate) mod trace;
 
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use flatview::{
     AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
@@ -24,15 +22,6 @@ use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 pub(crate) fn accelerator(config: KvmConfig) -> Option<KvmAccelerator> {
     trace::install();
     flatview_testkit::kvm().then(|| KvmAccelerator::new(config).unwrap())
-}
-
-/// Waits until `is_so`. A test that would wait for ever fails instead; on the way there the time does not matter.
-pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "it never comes");
-        thread::yield_now();
-    }
 }
 
 /// The slots of ordinary memory, one line each: number, address, size and flags (1: logged, 2: read-only).
