@@ -1,12 +1,13 @@
 //! The accelerator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use flatview::{AddressSpace, FlatRange, Memory, Registration, Size};
 use flatview_accel::{AccelError, Accelerator, IrqChip, Vcpu, VcpuConfig};
 
 use crate::coalesced::Drained;
 use crate::io::{Bus, KvmIoListener};
+use crate::lock::lock;
 use crate::memory::KvmMemoryListener;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
@@ -84,7 +85,7 @@ impl KvmAccelerator {
             .slots
             .get(address_space)
             .map(|slots| {
-                let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+                let slots = lock(slots);
                 slots.iter().cloned().collect()
             })
             .unwrap_or_default()
@@ -98,7 +99,7 @@ impl KvmAccelerator {
     /// How many memory slots there can still be (rule W13): of the address space that has the fewest left.
     pub fn free_slots(&self) -> usize {
         let free = |slots: &Mutex<SlotTable>| {
-            let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let slots = lock(slots);
             slots.most() - slots.len()
         };
         self.vm.slots.iter().map(free).min().unwrap_or_default()
@@ -134,7 +135,7 @@ impl KvmAccelerator {
     ) -> Result<Arc<Attachment>, AccelError> {
         let smm = smm.filter(|_| self.has_smm());
         let spaces: Vec<AddressSpace> = [memory].into_iter().chain(smm).cloned().collect();
-        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attached = lock(&self.attached);
         if let Some(attached) = &*attached {
             attached.check(&spaces, io)?;
             return Ok(Arc::clone(attached));
@@ -195,16 +196,12 @@ impl Accelerator for KvmAccelerator {
 
     /// Rule W14.
     fn has_memory(&self, space: &AddressSpace, range: &FlatRange) -> bool {
-        let attached = self
-            .attached
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let attached = lock(&self.attached).clone();
         let index = attached.and_then(|attached| attached.spaces.iter().position(|other| other == space));
         let Some(slots) = index.and_then(|index| self.vm.slots.get(index)) else {
             return false;
         };
-        let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = lock(slots);
         let most = self.vm.max_slot_size();
         slots
             .at(range.start())

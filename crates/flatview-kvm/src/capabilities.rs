@@ -44,6 +44,9 @@ pub struct Capabilities {
     pub sync_regs: u32,
     /// System management mode (`KVM_CAP_X86_SMM`).
     pub smm: bool,
+    /// What the kernel cannot emulate always comes out. Without it the guest gets a #UD in user mode
+    /// (`KVM_CAP_EXIT_ON_EMULATION_FAILURE`, Linux 5.15).
+    pub exit_on_emulation_failure: bool,
     /// vCPUs (`KVM_CAP_MAX_VCPUS`).
     pub max_vcpus: u32,
 }
@@ -81,6 +84,7 @@ impl Capabilities {
             immediate_exit: has(kvm::KVM_CAP_IMMEDIATE_EXIT),
             sync_regs: number(kvm::KVM_CAP_SYNC_REGS),
             smm: has(kvm::KVM_CAP_X86_SMM),
+            exit_on_emulation_failure: has(kvm::KVM_CAP_EXIT_ON_EMULATION_FAILURE),
             max_vcpus: or(number(kvm::KVM_CAP_MAX_VCPUS), 4),
         }
     }

@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "the signal's handler is told where immediate_exit is")]
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::thread;
+use std::{slice, thread};
+
+use flatview_testkit::wait_until;
 
 use super::*;
 
@@ -14,13 +16,25 @@ fn runs(gate: &Gate, runner: &Runner, is_stopped: &AtomicBool, inside: impl Fn()
     let _target = unsafe { sys::KickTarget::new(immediate_exit.as_ptr()) };
     while !is_stopped.load(Ordering::SeqCst) {
         immediate_exit.store(0, Ordering::SeqCst);
-        if gate.enter(runner, sys::thread_id()) {
+        if gate.enter(runner, sys::Thread::current().number) {
             while immediate_exit.load(Ordering::SeqCst) == 0 {
                 inside();
             }
             gate.leave(runner);
         }
         out();
+    }
+}
+
+/// Lets threads end, whatever has failed.
+struct Stops<'a>(&'a AtomicBool, &'a [Arc<Runner>]);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+        self.1.iter().for_each(|runner| {
+            runner.kick();
+        });
     }
 }
 
@@ -36,6 +50,7 @@ fn w5_nobody_is_inside_while_it_is_closed() {
     let runners: Vec<Arc<Runner>> = (0..3).map(|_| Arc::default()).collect();
     runners.iter().for_each(|runner| gate.add(runner));
     thread::scope(|scope| {
+        let _stops = Stops(&is_stopped, &runners);
         for runner in &runners {
             let inside = || {
                 assert!(!is_replaced.load(Ordering::SeqCst));
@@ -57,15 +72,9 @@ fn w5_nobody_is_inside_while_it_is_closed() {
             is_replaced.store(false, Ordering::SeqCst);
             gate.open();
             let now = seen.load(Ordering::SeqCst);
-            while seen.load(Ordering::SeqCst) == now {
-                thread::yield_now();
-            }
+            wait_until(|| seen.load(Ordering::SeqCst) != now);
         }
         assert!(kicks >= 300, "somebody was inside each time: {kicks}");
-        is_stopped.store(true, Ordering::SeqCst);
-        runners.iter().for_each(|runner| {
-            runner.kick();
-        });
     });
     runners.iter().for_each(|runner| gate.remove(runner));
     assert_eq!(gate.close(), 0);
@@ -84,6 +93,7 @@ fn no_kick_is_lost() {
         let out = || {
             turns.fetch_add(1, Ordering::SeqCst);
         };
+        let _stops = Stops(&is_stopped, slice::from_ref(&runner));
         let (gate, runner, is_stopped) = (&gate, &runner, &is_stopped);
         scope.spawn(move || runs(gate, runner, is_stopped, thread::yield_now, out));
         for index in 0..2000_u32 {
@@ -91,12 +101,8 @@ fn no_kick_is_lost() {
             // Not always while it is inside.
             (0..index % 64).for_each(|_| std::hint::spin_loop());
             runner.kick();
-            while turns.load(Ordering::SeqCst) == before {
-                thread::yield_now();
-            }
+            wait_until(|| turns.load(Ordering::SeqCst) != before);
         }
-        is_stopped.store(true, Ordering::SeqCst);
-        runner.kick();
     });
 }
 
@@ -108,11 +114,11 @@ fn a_kick_is_not_forgotten_at_a_closed_gate() {
     gate.add(&runner);
     assert_eq!(gate.close(), 0, "nobody is inside");
     thread::scope(|scope| {
-        let entered = scope.spawn(|| gate.enter(&runner, sys::thread_id()));
+        let entered = scope.spawn(|| gate.enter(&runner, sys::Thread::current().number));
         runner.kick();
         gate.open();
         assert!(!entered.join().unwrap());
     });
-    assert!(gate.enter(&runner, sys::thread_id()), "once");
+    assert!(gate.enter(&runner, sys::Thread::current().number), "once");
     gate.leave(&runner);
 }

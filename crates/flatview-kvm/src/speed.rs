@@ -32,21 +32,19 @@ const EXIT: f64 = 100e-6;
 ///
 /// Those of [`KvmAccelerator::new`](crate::KvmAccelerator::new), and [`KvmError::Ioctl`] if the loop cannot be run.
 pub fn measure_speed(config: &KvmConfig) -> Result<f64, KvmError> {
+    // Before the virtual machine, so that its memory goes after it, whatever fails.
+    let slot = code()?;
     let vm = Vm::new(KvmConfig {
         device: config.device.clone(),
         ..KvmConfig::default()
     })?;
-    let slot = code()?;
     vm.set_slot(&slot)?;
     let mut vcpu = vm.fd.create_vcpu(0).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
     let few = rate(&mut vcpu, FEW)?;
-    let rate = match few.1 < EXIT {
-        true => rate(&mut vcpu, MANY)?.0,
-        false => few.0,
-    };
-    drop(vcpu);
-    vm.delete_slot(&slot)?;
-    Ok(rate)
+    match few.1 < EXIT {
+        true => Ok(rate(&mut vcpu, MANY)?.0),
+        false => Ok(few.0),
+    }
 }
 
 /// A slot with the loop in it.

@@ -5,7 +5,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 
-use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_API_VERSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Kvm, VmFd};
 use tracing::trace;
 
@@ -23,6 +26,8 @@ pub(crate) struct Vm {
     pub(crate) kvm: Kvm,
     pub(crate) fd: VmFd,
     pub(crate) capabilities: Capabilities,
+    /// The last physical address that a guest can have.
+    pub(crate) last_address: u64,
     pub(crate) config: KvmConfig,
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
@@ -65,10 +70,22 @@ impl Vm {
         if !capabilities.immediate_exit {
             return lacks("KVM_CAP_IMMEDIATE_EXIT", "every vCPU");
         }
+        if capabilities.exit_on_emulation_failure {
+            // Else a #UD is the guest's before anybody can help.
+            let mut enable = kvm_enable_cap {
+                cap: KVM_CAP_EXIT_ON_EMULATION_FAILURE,
+                ..kvm_enable_cap::default()
+            };
+            enable.args[0] = 1;
+            fd.enable_cap(&enable).map_err(KvmError::of(
+                "KVM_ENABLE_CAP of KVM_CAP_EXIT_ON_EMULATION_FAILURE",
+            ))?;
+        }
         fd.set_identity_map_address(IDENTITY_MAP)
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address(TSS)
             .map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+        let last_address = last_address(&kvm)?;
         let irq = Irq::new(&fd, &capabilities, &config)?;
         let dirty = Dirty::new(&fd, &config, &capabilities)?;
         let most = config.max_slots.unwrap_or(u32::MAX).min(capabilities.memslots);
@@ -76,6 +93,7 @@ impl Vm {
             kvm,
             fd,
             capabilities,
+            last_address,
             config,
             gate: Gate::default(),
             counters: Counters::default(),
@@ -140,6 +158,21 @@ impl Vm {
             source: io::Error::from_raw_os_error(error.errno()),
         })
     }
+}
+
+/// What the kernel's page tables for guests reach: it refuses slots beyond (Intel SDM vol. 3, 4.1.4).
+fn last_address(kvm: &Kvm) -> Result<u64, KvmError> {
+    /// EAX has the number of bits of a physical address in its low byte.
+    const ADDRESS_SIZES: u32 = 0x8000_0008;
+    let table = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(KvmError::of("KVM_GET_SUPPORTED_CPUID"))?;
+    let leaf = table
+        .as_slice()
+        .iter()
+        .find(|leaf| leaf.function == ADDRESS_SIZES);
+    let bits = leaf.map_or(36, |leaf| leaf.eax & 0xff).clamp(32, 52);
+    Ok((1 << bits) - 1)
 }
 
 fn open(config: &KvmConfig) -> Result<Kvm, KvmError> {

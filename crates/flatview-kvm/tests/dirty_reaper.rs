@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::thread;
 use std::time::Duration;
 
 use flatview::{AddressRange, DirtyClients};
@@ -47,21 +46,15 @@ fn it_empties_rings_and_ends_with_the_machine() {
     let mut vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
     let other = kvm.create_kvm_vcpu(board.vcpu(1)).unwrap();
     // A thread gives itself its name.
-    while reapers() != 1 {
-        thread::yield_now();
-    }
+    flatview_testkit::wait_until(|| reapers() == 1);
     board.write(0x1000, &[0xa3, 0x00, 0x30, 0xa3, 0x00, 0x90, 0xf4]); // mov [0x3000], ax; mov [0x9000], ax; hlt
     let mut state = vcpu.state().unwrap();
     support::real_mode(&mut state, 0x1000);
     state.sregs.ds.base = 0x10_0000;
     vcpu.set_state(&state).unwrap();
     assert_eq!(vcpu.run().unwrap(), Exit::Halted);
-    while kvm.statistics().dirty_ring_entries < 2 {
-        thread::yield_now();
-    }
+    flatview_testkit::wait_until(|| kvm.statistics().dirty_ring_entries >= 2);
     assert_eq!(harvest(), [3, 9]);
     drop((vcpu, other, kvm));
-    while reapers() != 0 {
-        thread::yield_now();
-    }
+    flatview_testkit::wait_until(|| reapers() == 0);
 }

@@ -14,6 +14,7 @@ use std::thread::{self, ScopedJoinHandle};
 use flatview::{MemTxAttrs, Region, UnassignedIo};
 use flatview_accel::{Control, Exit, Signals, Vcpu, VcpuConfig};
 use flatview_kvm::{KvmAccelerator, KvmConfig};
+use flatview_testkit::wait_until;
 use support::Board;
 
 /// With RSI an array of RDX words, each of which is its own index, and RDI where to report:
@@ -118,11 +119,11 @@ impl Machine {
     fn wait_for(&self, vcpus: &Running<'_>) {
         for (index, thread) in (0..).zip(&vcpus.threads) {
             let before = self.word(report(index));
-            while self.word(report(index)) < before + 2 {
+            wait_until(|| {
                 assert_eq!(self.word(report(index) + 8), 0, "words that are wrong");
                 assert!(!thread.is_finished(), "a vCPU came out");
-                thread::yield_now();
-            }
+                self.word(report(index)) >= before + 2
+            });
         }
     }
 }

@@ -4,77 +4,12 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use flatview_accel::{Exit, InterruptSource, Signals, Vcpu, VcpuConfig};
-use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
+use flatview_accel::{Exit, Signals, Vcpu, VcpuConfig};
+use flatview_kvm::KvmConfig;
 use support::Board;
-
-/// Hands out vectors in order, and notes what it is told.
-#[derive(Debug, Default)]
-struct Pic(Mutex<Pins>);
-
-#[derive(Debug, Default)]
-struct Pins {
-    vectors: Vec<u8>,
-    cr8: u8,
-    apic_base: Vec<u64>,
-    /// Whose INTR goes down with the last vector.
-    vcpu: Option<VcpuConfig>,
-}
-
-impl InterruptSource for Pic {
-    fn acknowledge(&self) -> Option<u8> {
-        let mut pins = self.0.lock().unwrap();
-        let vector = (!pins.vectors.is_empty()).then(|| pins.vectors.remove(0));
-        if pins.vectors.is_empty()
-            && let Some(vcpu) = &pins.vcpu
-        {
-            vcpu.control.clear(Signals::INTR);
-        }
-        vector
-    }
-
-    fn apic_base(&self) -> u64 {
-        0xfee0_0900
-    }
-
-    fn set_apic_base(&self, value: u64) -> bool {
-        self.0.lock().unwrap().apic_base.push(value);
-        true
-    }
-
-    fn cr8(&self) -> u8 {
-        self.0.lock().unwrap().cr8
-    }
-
-    fn set_cr8(&self, value: u8) {
-        self.0.lock().unwrap().cr8 = value;
-    }
-}
-
-/// A vCPU in real mode with a [`Pic`]. All handlers of vectors 0x20 to 0x2f add 1 to BX, that of NMI adds 16 and halts.
-fn vcpu_with_pic(kvm: &KvmAccelerator, board: &Board, code: &[u8]) -> (KvmVcpu, VcpuConfig, Arc<Pic>) {
-    let pic = Arc::new(Pic::default());
-    let config = VcpuConfig {
-        interrupts: pic.clone(),
-        ..board.vcpu(0)
-    };
-    pic.0.lock().unwrap().vcpu = Some(config.clone());
-    let vcpu = support::real_mode_vcpu_with(kvm, board, code, config.clone());
-    board.write(2 * 4, &[0x00, 0x12, 0, 0]);
-    for vector in 0x20..0x30 {
-        board.write(vector * 4, &[0x00, 0x11, 0, 0]);
-    }
-    board.write(0x1100, &[0x43, 0xcf]); // inc bx; iret
-    board.write(0x1200, &[0x83, 0xc3, 0x10, 0xf4, 0xcf]); // add bx, 16; hlt; iret
-    (vcpu, config, pic)
-}
-
-fn raise(config: &VcpuConfig, pic: &Pic, vectors: &[u8]) {
-    pic.0.lock().unwrap().vectors.extend(vectors);
-    config.control.raise(Signals::INTR);
-}
+use support::pic::{Pic, raise, vcpu_with_pic};
 
 #[test]
 fn an_interrupt_ends_hlt() {
@@ -223,10 +158,10 @@ fn cr8_goes_both_ways() {
         0xf4,
     ];
     let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::kernel_mode);
-    pic.0.lock().unwrap().cr8 = 7;
+    pic.pins().cr8 = 7;
     assert_eq!(vcpu.run().unwrap(), Exit::Halted);
     assert_eq!(vcpu.state().unwrap().regs.rbx, 7);
-    assert_eq!(pic.0.lock().unwrap().cr8, 5);
+    assert_eq!(pic.pins().cr8, 5);
 }
 
 #[test]
@@ -246,5 +181,5 @@ fn the_interrupt_controller_hears_of_its_base() {
     let (mut vcpu, _, pic) = vcpu_with_pic(&kvm, &board, &code);
     assert_eq!(vcpu.run().unwrap(), Exit::Halted);
     assert_eq!(vcpu.state().unwrap().regs.rbx, 0xfee0_0900);
-    assert_eq!(pic.0.lock().unwrap().apic_base, [0xfee0_0100]);
+    assert_eq!(pic.pins().apic_base, [0xfee0_0100]);
 }

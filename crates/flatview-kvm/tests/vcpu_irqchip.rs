@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::thread;
 
-use flatview_accel::{Exit, Signals, Vcpu};
+use flatview::{AccessRules, Endianness, MemTxAttrs, MemTxError, MemoryRegionOps};
+use flatview_accel::{Control, Exit, Signals, Vcpu};
 use flatview_kvm::{IrqChip, KvmConfig};
 use support::Board;
+use support::pic::{raise, vcpu_with_pic};
 
 fn with(irqchip: IrqChip) -> KvmConfig {
     let mut config = KvmConfig::default();
@@ -71,13 +74,10 @@ fn the_second_processor_waits_to_be_started() {
     let runs = thread::spawn(move || (second.run().unwrap(), second));
     let begins = thread::spawn(move || (first.run().unwrap(), first));
     let mut byte = [0];
-    while byte == [0] {
-        thread::yield_now();
-        board
-            .space
-            .read(0x3000, &mut byte, flatview::MemTxAttrs::UNSPECIFIED)
-            .unwrap();
-    }
+    flatview_testkit::wait_until(|| {
+        board.read(0x3000, &mut byte);
+        byte != [0]
+    });
     for (control, vcpu) in [(control, begins), (other_control, runs)] {
         control.raise(Signals::EXIT);
         let (exit, mut vcpu) = vcpu.join().unwrap();
@@ -85,4 +85,55 @@ fn the_second_processor_waits_to_be_started() {
         vcpu.reset().unwrap();
     }
     assert_eq!(byte, [1]);
+}
+
+/// A port that ends [`Vcpu::run`] when it is written to.
+#[derive(Debug)]
+struct Ends(Arc<Control>);
+
+impl MemoryRegionOps for Ends {
+    fn read(&self, _: u64, _: u32, _: MemTxAttrs) -> Result<u64, MemTxError> {
+        Ok(0)
+    }
+
+    fn write(&self, _: u64, _: u32, _: u64, _: MemTxAttrs) -> Result<(), MemTxError> {
+        self.0.raise(Signals::EXIT);
+        Ok(())
+    }
+
+    fn access_rules(&self) -> AccessRules {
+        AccessRules::any(Endianness::Little)
+    }
+}
+
+/// The board's 8259As interrupt a processor whose APIC is in the kernel: while it runs, and while it waits there.
+#[test]
+fn a_split_controller_takes_interrupts_of_the_boards_pic() {
+    let Some(kvm) = support::accelerator(with(IrqChip::Split)) else {
+        return;
+    };
+    let board = Board::new();
+    let code = [
+        0xfb, // sti
+        0x83, 0xfb, 0x02, 0x75, 0xfb, // cmp bx, 2; jne
+        0xfa, 0xe6, 0x80, // cli; out 0x80, al
+        0xfb, 0xf4, // sti; hlt
+        0xeb, 0xf9, // jmp to cli
+    ];
+    let (mut vcpu, config, pic) = vcpu_with_pic(&kvm, &board, &code);
+    let port = board
+        .memory
+        .region("end")
+        .io(1, Arc::new(Ends(config.control.clone())));
+    board.update(|tx| tx.add_subregion(&board.io, 0x80, &port));
+    raise(&config, &pic, &[0x20, 0x21]);
+    assert_eq!(vcpu.run().unwrap(), Exit::Requested);
+    assert_eq!(vcpu.state().unwrap().regs.rbx, 2);
+    for turn in 1..=50 {
+        let (raised, source) = (config.clone(), pic.clone());
+        let raises = thread::spawn(move || raise(&raised, &source, &[0x22]));
+        assert_eq!(vcpu.run().unwrap(), Exit::Requested);
+        raises.join().unwrap();
+        assert_eq!(vcpu.state().unwrap().regs.rbx, 2 + turn);
+    }
 }

@@ -203,9 +203,7 @@ fn nobody_waits_for_a_guest() {
     let code = [0x8a, 0x04, 0x25, 0x00, 0x00, 0x10, 0x00, 0xeb, 0xfe]; // mov al, [0x100000]; jmp $
     let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
     let runs = thread::spawn(move || vcpu.run().unwrap());
-    while device.take().is_empty() {
-        thread::yield_now();
-    }
+    flatview_testkit::wait_until(|| !device.take().is_empty());
     let unplugged = board
         .memory
         .update(|tx| tx.del_subregion(&board.system, &region))

@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
-use flatview_accel::{AccelError, Control, Exit, Signals, Vcpu, VcpuState};
+use flatview_accel::{AccelError, Control, Exit, Injection, InjectionKind, Signals, Vcpu, VcpuState};
 
 use crate::device::Reset;
 use crate::request::{Request, Requests};
 use crate::timer::TimerQueue;
+
+/// The privilege level of programs.
+const USER: u8 = 3;
+/// #UD (Intel SDM vol. 3, table 7-1).
+const INVALID_OPCODE: Injection = Injection {
+    kind: InjectionKind::Exception,
+    vector: 6,
+    error_code: None,
+};
 
 /// Why a machine does not run any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,8 +171,14 @@ impl Machine {
                 return Ok(Some(End::TripleFault { cs, rip }));
             }
             Exit::Unemulated(instruction) => {
-                let state = Box::new(self.vcpu.state()?);
-                return Err(AccelError::Unemulated { instruction, state });
+                let mut state = self.vcpu.state()?;
+                if state.sregs.ss.dpl != USER || state.injected.is_some() {
+                    let state = Box::new(state);
+                    return Err(AccelError::Unemulated { instruction, state });
+                }
+                // A program of the guest's must not end the machine.
+                state.injected = Some(INVALID_OPCODE);
+                self.vcpu.set_state(&state)?;
             }
             _ => {}
         }
@@ -193,3 +208,7 @@ impl std::fmt::Debug for Machine {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "machine_test.rs"]
+mod test;

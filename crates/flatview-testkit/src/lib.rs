@@ -7,6 +7,7 @@
 //! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
 //! - [`Qtest`]: a real QEMU without a guest, whose ports and memory a test reads and writes.
 //! - [`QmpServer`]: a server that says what a test wants to hear: events in between, half lines, nothing at all.
+//! - [`wait_until`]: another thread does something, or the test fails.
 //! - [`bios`], [`disk`]: guests of a few bytes.
 //!
 //! Everything here panics when it fails: that is what a test wants.
@@ -18,9 +19,11 @@ mod need;
 mod qemu;
 mod qmp_server;
 mod qtest;
+mod wait;
 
 pub use guest::{bios, disk};
 pub use need::{file, kvm, program};
 pub use qemu::Qemu;
 pub use qmp_server::{Peer, QmpServer};
 pub use qtest::Qtest;
+pub use wait::wait_until;

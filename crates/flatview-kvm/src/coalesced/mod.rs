@@ -12,7 +12,7 @@
 mod ring;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use flatview::{AddressRange, AddressSpace, CoalescedRing, CoalescedWrite, Memory, WeakMemory};
 use kvm_ioctls::{IoEventAddress, VcpuFd};
@@ -20,6 +20,7 @@ use tracing::debug;
 
 use crate::KvmError;
 use crate::io::Bus;
+use crate::lock::lock;
 use crate::vm::Vm;
 use ring::Ring;
 
@@ -103,13 +104,7 @@ impl Vm {
     }
 
     fn zones<T>(&self, with: impl FnOnce(&mut Zones) -> T) -> T {
-        with(
-            &mut self
-                .coalesced
-                .zones
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        with(&mut lock(&self.coalesced.zones))
     }
 
     /// Maps the ring, if the kernel has one: by any vCPU, once. What was collected before is in it.

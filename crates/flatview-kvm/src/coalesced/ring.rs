@@ -10,13 +10,14 @@
 //! empty when `first == last`; what does not fit comes out of the guest.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use kvm_bindings::{kvm_coalesced_mmio, kvm_coalesced_mmio_ring};
 use kvm_ioctls::VcpuFd;
 
 use crate::io::Bus;
+use crate::lock::lock;
 use crate::sys::{PAGE, SharedPages};
 
 const HEADER_WORDS: usize = size_of::<kvm_coalesced_mmio_ring>() / 4;
@@ -82,7 +83,7 @@ impl Ring {
 
     /// Takes the oldest entry out.
     pub(super) fn take(&self) -> Option<Entry> {
-        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _taking = lock(&self.taking);
         let first = self.first().load(Ordering::Relaxed);
         let last = self.last().load(Ordering::Acquire);
         if first == last || first.max(last) >= ENTRIES {

@@ -38,7 +38,7 @@ mod ring;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use flatview::listener::LogSync;
 use flatview::{AddressRange, RamBlock};
@@ -49,6 +49,7 @@ pub(crate) use clear::log_clear;
 pub(crate) use log::{before_delete, log_sync};
 pub(crate) use ring::{VcpuRing, log_sync_global};
 
+use crate::lock::lock;
 use crate::vm::Vm;
 use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags};
 use reaper::Reaper;
@@ -191,7 +192,7 @@ impl Dirty {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -226,7 +227,7 @@ fn each_logged(
     let Some(slots) = vm.slots.get(address_space) else {
         return Ok(());
     };
-    let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+    let slots = lock(slots);
     let mut state = vm.dirty.state();
     let mut result = Ok(());
     for slot in slots.meeting(bytes.start(), bytes.last()) {

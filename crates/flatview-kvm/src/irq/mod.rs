@@ -15,7 +15,7 @@ mod routes;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use flatview::EventNotifier;
 use flatview_accel::{AccelError, EoiListener, MsiMessage};
@@ -26,6 +26,7 @@ use kvm_bindings::{
 use kvm_ioctls::VmFd;
 use tracing::debug;
 
+use crate::lock::lock;
 use crate::vm::Vm;
 use crate::{Capabilities, IrqChip, KvmConfig, KvmError, sys};
 pub use routes::{Route, Routes};
@@ -92,11 +93,11 @@ impl Irq {
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.routes)
     }
 
     fn eoi(&self) -> MutexGuard<'_, Option<Weak<dyn EoiListener>>> {
-        self.eoi.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.eoi)
     }
 }
 

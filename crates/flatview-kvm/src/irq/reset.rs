@@ -1,14 +1,16 @@
 //! The kernel's 8259As, I/O APIC and PIT as after power-on.
-#![expect(unsafe_code, reason = "a chip's state is a union")]
 
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_ioapic_state, kvm_irqchip,
-    kvm_pic_state, kvm_pit_channel_state, kvm_pit_state2,
+    kvm_irqchip__bindgen_ty_1, kvm_pic_state, kvm_pit_channel_state, kvm_pit_state2,
 };
 
 use crate::vm::Vm;
 use crate::{IrqChip, KvmError};
 
+/// The 8259As, and which inputs of each can be levels: not those of the PIT, the keyboard, the cascade, the RTC and the
+/// coprocessor (82371SB datasheet, ELCR1 and ELCR2).
+const PICS: [(u32, u8); 2] = [(KVM_IRQCHIP_PIC_MASTER, 0xf8), (KVM_IRQCHIP_PIC_SLAVE, 0xde)];
 /// In a redirection entry of an I/O APIC: its pin is masked (Intel 82093AA).
 const MASKED: u64 = 1 << 16;
 /// Where the I/O APIC is.
@@ -20,27 +22,21 @@ impl Vm {
         if self.config.irqchip != IrqChip::Kernel {
             return Ok(());
         }
-        for chip in [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE] {
-            self.change_irqchip(chip, |state| {
-                // SAFETY: the kernel has filled in the state of an 8259A, and any bits are one.
-                let pic = unsafe { &mut state.chip.pic };
-                // Which inputs can be levels is how the chip is wired.
-                *pic = kvm_pic_state {
-                    elcr_mask: pic.elcr_mask,
-                    ..kvm_pic_state::default()
-                };
-            })?;
-        }
-        self.change_irqchip(KVM_IRQCHIP_IOAPIC, |state| {
-            let mut ioapic = kvm_ioapic_state {
-                base_address: IOAPIC_BASE,
-                ..kvm_ioapic_state::default()
+        for (chip, elcr_mask) in PICS {
+            let pic = kvm_pic_state {
+                elcr_mask,
+                ..kvm_pic_state::default()
             };
-            for entry in &mut ioapic.redirtbl {
-                entry.bits = MASKED;
-            }
-            state.chip.ioapic = ioapic;
-        })?;
+            self.set_irqchip(chip, kvm_irqchip__bindgen_ty_1 { pic })?;
+        }
+        let mut ioapic = kvm_ioapic_state {
+            base_address: IOAPIC_BASE,
+            ..kvm_ioapic_state::default()
+        };
+        for entry in &mut ioapic.redirtbl {
+            entry.bits = MASKED;
+        }
+        self.set_irqchip(KVM_IRQCHIP_IOAPIC, kvm_irqchip__bindgen_ty_1 { ioapic })?;
         if !self.config.pit {
             return Ok(());
         }
@@ -59,15 +55,12 @@ impl Vm {
         self.fd.set_pit2(&pit).map_err(KvmError::of("KVM_SET_PIT2"))
     }
 
-    fn change_irqchip(&self, chip: u32, change: impl FnOnce(&mut kvm_irqchip)) -> Result<(), KvmError> {
-        let mut state = kvm_irqchip {
-            chip_id: chip,
+    fn set_irqchip(&self, chip_id: u32, chip: kvm_irqchip__bindgen_ty_1) -> Result<(), KvmError> {
+        let state = kvm_irqchip {
+            chip_id,
+            chip,
             ..kvm_irqchip::default()
         };
-        self.fd
-            .get_irqchip(&mut state)
-            .map_err(KvmError::of("KVM_GET_IRQCHIP"))?;
-        change(&mut state);
         self.fd
             .set_irqchip(&state)
             .map_err(KvmError::of("KVM_SET_IRQCHIP"))

@@ -135,7 +135,7 @@ fn w11_a_refused_slot_takes_everything_back() {
     // vCPUs were kept out, and are no more.
     assert_eq!(machine.kvm.statistics().keep_outs, 1);
     let runner = Arc::new(Runner::default());
-    assert!(machine.vm().gate.enter(&runner, sys::thread_id()));
+    assert!(machine.vm().gate.enter(&runner, sys::Thread::current().number));
 
     machine.vm().delete_slot(&foreign).unwrap();
     machine.split_and_add().unwrap();

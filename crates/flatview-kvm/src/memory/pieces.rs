@@ -8,10 +8,6 @@ use crate::{Slot, SlotFlags};
 /// The smallest pages of x86, in bytes: what slots consist of.
 const PAGE: u64 = 4096;
 
-/// Physical addresses have at most 52 bits (Intel SDM vol. 3, 4.1.4). No vCPU gets further, so nothing there needs a
-/// slot, and the kernel would refuse it.
-const LAST_ADDRESS: u64 = (1 << 52) - 1;
-
 /// A slot that has no number yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
@@ -68,7 +64,7 @@ impl Pieces {
     /// ([`RamBlock::foreign`]) gets none either: the guest could write over anything.
     pub(crate) fn of(range: &FlatRange, clients: DirtyClients, vm: &Vm) -> Pieces {
         Pieces {
-            rest: whole(range, clients, vm.capabilities.readonly_memory),
+            rest: whole(range, clients, vm),
             most: vm.max_slot_size(),
         }
     }
@@ -99,7 +95,7 @@ impl Iterator for Pieces {
 }
 
 /// The pages of a range that one slot could show, if slots had no largest size.
-fn whole(range: &FlatRange, clients: DirtyClients, readonly_memory: bool) -> Option<Piece> {
+fn whole(range: &FlatRange, clients: DirtyClients, vm: &Vm) -> Option<Piece> {
     let region = range.region();
     let block = region.ram_block().filter(|block| block.is_accessible())?;
     let is_rom_device = region.kind() == RegionKind::RomDevice;
@@ -113,10 +109,11 @@ fn whole(range: &FlatRange, clients: DirtyClients, readonly_memory: bool) -> Opt
         is_rom_device || range.is_readonly() || block.is_readonly(),
     );
     flags.set(SlotFlags::LOG_DIRTY_PAGES, !clients.is_empty());
-    if flags.contains(SlotFlags::READONLY) && !readonly_memory {
+    if flags.contains(SlotFlags::READONLY) && !vm.capabilities.readonly_memory {
         return None;
     }
-    let last = range.last().min(LAST_ADDRESS);
+    // No vCPU gets further.
+    let last = range.last().min(vm.last_address);
     let shown = last.checked_sub(range.start())? + 1;
     // A region can be larger than its block (rule B6).
     let there = block.max_size().saturating_sub(range.offset_in_region());

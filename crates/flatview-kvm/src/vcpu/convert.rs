@@ -278,7 +278,8 @@ impl Events {
         self.has_if && !self.interrupt_shadow && self.injected.is_none()
     }
 
-    pub(super) fn to_kvm(self, has_smm: bool) -> kvm::kvm_vcpu_events {
+    /// `sets_smm`: also whether it is in system management mode.
+    pub(super) fn to_kvm(self, sets_smm: bool) -> kvm::kvm_vcpu_events {
         let mut events = kvm::kvm_vcpu_events {
             flags: kvm::KVM_VCPUEVENT_VALID_NMI_PENDING | kvm::KVM_VCPUEVENT_VALID_SHADOW,
             ..kvm::kvm_vcpu_events::default()
@@ -304,7 +305,7 @@ impl Events {
         };
         events.nmi.pending = self.nmi_pending.into();
         events.nmi.masked = self.nmi_masked.into();
-        if has_smm {
+        if sets_smm {
             events.flags |= kvm::KVM_VCPUEVENT_VALID_SMM;
             events.smi.smm = self.smm.into();
             events.smi.smm_inside_nmi = (self.smm && self.nmi_masked).into();

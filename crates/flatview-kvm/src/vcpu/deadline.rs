@@ -4,7 +4,7 @@ use std::io;
 
 use flatview_accel::Control;
 
-use crate::sys::ThreadTimer;
+use crate::sys::{Thread, ThreadTimer};
 
 /// What is set to come at which deadline.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct DeadlineTimer {
 impl DeadlineTimer {
     /// Lets the deadline of `control`, which is to come yet, send the kick signal to `thread`. Asks the kernel only if
     /// it changed. A timer that is set to an earlier time, or a deadline that is gone, costs one exit too many.
-    pub(super) fn arm(&mut self, control: &Control, thread: i32) -> io::Result<()> {
+    pub(super) fn arm(&mut self, control: &Control, thread: Thread) -> io::Result<()> {
         let deadline = control.deadline();
         if deadline == u64::MAX {
             return Ok(());

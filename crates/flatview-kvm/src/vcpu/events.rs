@@ -4,7 +4,7 @@ use flatview_accel::{AccelError, Exit, Signals};
 
 use super::KvmVcpu;
 use super::run::host;
-use crate::{KvmError, sys};
+use crate::{IrqChip, KvmError, sys};
 
 impl KvmVcpu {
     /// Takes what is pending, in the order in which the software CPU does. Returns why the vCPU does not run.
@@ -37,7 +37,7 @@ impl KvmVcpu {
         if self.halted && self.nmi_queued {
             self.look_for_nmi()?;
         }
-        if !self.has_apic() {
+        if self.vm.config.irqchip != IrqChip::Kernel {
             self.interrupt(signals)?;
         }
         Ok(self.halted.then_some(Exit::Halted))
@@ -70,29 +70,44 @@ impl KvmVcpu {
         Ok(())
     }
 
-    /// Injects an interrupt, or lets the kernel say when one can be injected.
+    /// Injects an interrupt, or lets the kernel say when one can be injected. Where it has the local APICs the interrupt
+    /// is the 8259As', and the boot processor's APIC lets it through.
     fn interrupt(&mut self, signals: Signals) -> Result<(), AccelError> {
-        let interrupts = &self.config.interrupts;
-        let mut is_pending = signals.contains(Signals::INTR);
+        let mut is_pending = self.acknowledged.is_some() || signals.contains(Signals::INTR);
         if is_pending && self.ready_for_interrupt {
-            if let Some(vector) = interrupts.acknowledge() {
+            let next = self.acknowledged.take();
+            if let Some(vector) = next.or_else(|| self.config.interrupts.acknowledge()) {
                 self.ready_for_interrupt = false;
-                self.halted = false;
                 self.changed();
-                sys::interrupt(self.page.fd(), vector).map_err(host("KVM_INTERRUPT"))?;
+                match sys::interrupt(self.page.fd(), vector) {
+                    // It came out before it looked at the one that it was given last.
+                    Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                        self.acknowledged = Some(vector);
+                    }
+                    given => {
+                        given.map_err(host("KVM_INTERRUPT"))?;
+                        self.halted = false;
+                    }
+                }
             }
             // There may be another one.
-            is_pending = self.config.control.signals().contains(Signals::INTR);
+            let signals = self.config.control.signals();
+            is_pending = self.acknowledged.is_some() || signals.contains(Signals::INTR);
         }
         self.page.request_interrupt_window(is_pending);
+        if self.has_apic() {
+            return Ok(());
+        }
         self.cr8 = self.config.interrupts.cr8();
         self.page.set_cr8(self.cr8.into());
         Ok(())
     }
 
-    /// What the guest has done to CR8 and `IA32_APIC_BASE`, and whether it takes interrupts.
+    /// What the guest has done to CR8 and `IA32_APIC_BASE`, which its APIC hears from here if that is not the kernel's.
     pub(super) fn look_at_apic_registers(&mut self) {
-        self.ready_for_interrupt = self.page.is_ready_for_interrupt() && self.if_flag;
+        if self.has_apic() {
+            return;
+        }
         let interrupts = &self.config.interrupts;
         let cr8 = u8::try_from(self.page.cr8()).unwrap_or(self.cr8);
         if cr8 != self.cr8 {

@@ -66,8 +66,10 @@ pub struct KvmVcpu {
     nmi_queued: bool,
     shutdown: bool,
     if_flag: bool,
-    /// Without an APIC in the kernel: an interrupt can be injected now.
+    /// Without an 8259A in the kernel: an interrupt can be injected now.
     ready_for_interrupt: bool,
+    /// A vector that the kernel did not take yet.
+    acknowledged: Option<u8>,
     /// Without an APIC in the kernel: what the guest has been given.
     cr8: u8,
     apic_base: u64,
@@ -124,6 +126,7 @@ impl KvmVcpu {
             shutdown: false,
             if_flag: false,
             ready_for_interrupt: false,
+            acknowledged: None,
             cr8: 0,
             apic_base: 0,
             smbase: 0,

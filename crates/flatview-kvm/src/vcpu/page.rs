@@ -4,7 +4,7 @@
 //!
 //! The page is memory that the kernel writes during `KVM_RUN`, and a signal's handler at any time (`immediate_exit`, on
 //! the vCPU's thread). So no reference to the whole of it ever exists: every access goes through one pointer, to one
-//! field. Which field of its union is the right one says `exit_reason`, which the kernel has set with it; a wrong one
+//! field. It is a mapping of its own, not that of `kvm-ioctls`, which lends a reference to its first part only. Which field of its union is the right one says `exit_reason`, which the kernel has set with it; a wrong one
 //! would be wrong numbers, as all of them are plain numbers.
 #![expect(
     unsafe_code,
@@ -24,7 +24,7 @@ use kvm_ioctls::{Kvm, VcpuFd};
 use vmm_sys_util::ioctl::{_IOC_NONE, ioctl, ioctl_expr};
 
 use crate::KvmError;
-use crate::sys::KickTarget;
+use crate::sys::{KickTarget, SharedPages};
 
 const KVM_RUN: libc::c_ulong = ioctl_expr(_IOC_NONE, kvm::KVMIO, 0x80, 0);
 
@@ -32,13 +32,13 @@ const KVM_RUN: libc::c_ulong = ioctl_expr(_IOC_NONE, kvm::KVMIO, 0x80, 0);
 #[derive(Debug)]
 pub(super) struct RunPage {
     fd: VcpuFd,
+    /// The beginning of `pages`.
     run: NonNull<kvm_run>,
-    /// Of the whole mapping, in bytes.
-    size: usize,
+    pages: SharedPages,
 }
 
-// SAFETY: the mapping belongs to `fd`, which goes where this goes. A handler writes it only while a `KickTarget`
-// exists, which stays on its thread.
+// SAFETY: the pointer is to the mapping that goes where this goes. A handler writes it only while a `KickTarget` exists,
+// which stays on its thread.
 unsafe impl Send for RunPage {}
 
 /// Why `KVM_RUN` came back.
@@ -85,12 +85,17 @@ pub(super) enum KvmExit {
 }
 
 impl RunPage {
-    pub(super) fn new(kvm: &Kvm, mut fd: VcpuFd) -> Result<RunPage, KvmError> {
+    pub(super) fn new(kvm: &Kvm, fd: VcpuFd) -> Result<RunPage, KvmError> {
         let size = kvm
             .get_vcpu_mmap_size()
             .map_err(KvmError::of("KVM_GET_VCPU_MMAP_SIZE"))?;
-        let run = NonNull::from(fd.get_kvm_run());
-        Ok(RunPage { fd, run, size })
+        let failed = KvmError::failed("mmap of a vCPU");
+        if size < size_of::<kvm_run>() {
+            return Err(failed(io::ErrorKind::InvalidData.into()));
+        }
+        let pages = SharedPages::map(&fd, 0, size).map_err(failed)?;
+        let run = pages.start().cast();
+        Ok(RunPage { fd, run, pages })
     }
 
     /// The vCPU, for everything but its page.
@@ -240,7 +245,11 @@ impl RunPage {
     pub(super) fn io_data(&mut self, offset: u64, len: usize) -> &mut [u8] {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let is_behind = offset >= size_of::<kvm_run>();
-        if !is_behind || offset.checked_add(len).is_none_or(|end| end > self.size) {
+        if !is_behind
+            || offset
+                .checked_add(len)
+                .is_none_or(|end| end > size_of_val(&*self.pages))
+        {
             return &mut [];
         }
         // SAFETY: within the mapping.

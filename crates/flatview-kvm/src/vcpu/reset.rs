@@ -45,6 +45,7 @@ impl KvmVcpu {
         self.finish()?;
         // The kernel may know more of it than a state says.
         self.changed();
+        self.acknowledged = None;
         sys::set_xsave(self.page.fd(), &kvm::kvm_xsave::default())?;
         self.write_state(&VcpuState::power_on(self.power_on.signature))?;
         self.flush()?;
@@ -55,7 +56,14 @@ impl KvmVcpu {
         xcrs.xcrs[0].value = XCR0;
         // A processor without XSAVE has none.
         let _ = self.page.fd().set_xcrs(&xcrs);
-        self.reset_apic()
+        if let Some(apic) = &self.power_on.apic {
+            let fd = self.page.fd();
+            let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
+            sregs.apic_base = apic.base;
+            sregs.cr8 = 0;
+            fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
+        }
+        self.reset_apic(kvm::KVM_MP_STATE_UNINITIALIZED)
     }
 
     /// The state after INIT. Memory, MSRs, x87 and SSE registers and the time go on.
@@ -63,25 +71,24 @@ impl KvmVcpu {
         let state = self.read_state()?.init(self.power_on.signature);
         self.write_state(&state)?;
         self.flush()?;
-        self.reset_apic()
+        self.reset_apic(kvm::KVM_MP_STATE_INIT_RECEIVED)
     }
 
-    /// The first processor runs, the others wait to be started.
-    fn reset_apic(&mut self) -> Result<(), AccelError> {
+    /// The first processor runs, the others wait to be started as `waiting` says: only after INIT by a SIPI alone
+    /// (Intel SDM vol. 3, 10.4.3).
+    ///
+    /// The registers are those after power-on; INIT leaves `IA32_APIC_BASE` (12.4.7.3).
+    fn reset_apic(&mut self, waiting: u32) -> Result<(), AccelError> {
         let Some(apic) = &self.power_on.apic else {
             return Ok(());
         };
         let fd = self.page.fd();
-        let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
-        sregs.apic_base = apic.base;
-        sregs.cr8 = 0;
-        fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
         fd.set_lapic(&apic.registers)
             .map_err(KvmError::of("KVM_SET_LAPIC"))?;
         let mp_state = if self.config.index == 0 {
             kvm::KVM_MP_STATE_RUNNABLE
         } else {
-            kvm::KVM_MP_STATE_UNINITIALIZED
+            waiting
         };
         self.set_mp_state(mp_state)
     }

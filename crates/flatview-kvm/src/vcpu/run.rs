@@ -10,7 +10,8 @@ use kvm_bindings as kvm;
 
 use super::KvmVcpu;
 use super::page::KvmExit;
-use crate::{KvmError, sys};
+use crate::KvmError;
+use crate::sys::Thread;
 
 /// No instruction is longer (Intel SDM vol. 2, 2.3.11).
 const LONGEST_INSTRUCTION: usize = 15;
@@ -34,7 +35,7 @@ impl KvmVcpu {
     }
 
     fn run_loop(&mut self, is_stepping: bool) -> Result<Exit, AccelError> {
-        let thread = sys::thread_id();
+        let thread = Thread::current();
         let mut may_be_late = true;
         loop {
             may_be_late |= self.page.take_immediate_exit();
@@ -65,8 +66,8 @@ impl KvmVcpu {
     }
 
     /// `KVM_RUN`, when nobody keeps vCPUs out. `None` if it was kicked before.
-    fn kvm_run(&mut self, thread: i32) -> Option<io::Result<KvmExit>> {
-        self.vm.gate.enter(&self.runner, thread).then(|| {
+    fn kvm_run(&mut self, thread: Thread) -> Option<io::Result<KvmExit>> {
+        self.vm.gate.enter(&self.runner, thread.number).then(|| {
             let result = self.page.run();
             self.vm.gate.leave(&self.runner);
             result
@@ -80,9 +81,8 @@ impl KvmVcpu {
         self.unfinished = false;
         self.has_registers = self.wants_registers;
         self.if_flag = self.page.if_flag();
-        if !self.has_apic() {
-            self.look_at_apic_registers();
-        }
+        self.ready_for_interrupt = self.page.is_ready_for_interrupt() && self.if_flag;
+        self.look_at_apic_registers();
         let exit = result.map_err(host("KVM_RUN"))?;
         if self.vm.has_coalesced_writes() {
             self.config.machine.drain_coalesced();
@@ -171,7 +171,26 @@ impl KvmVcpu {
             Some(instruction) => instruction,
             None => self.fetch()?,
         };
+        if !self.vm.capabilities.exit_on_emulation_failure {
+            self.take_invalid_opcode()?;
+        }
         Ok(Exit::Unemulated(instruction))
+    }
+
+    /// Older kernels come out with a #UD pending, which whoever executes the instruction is not to get.
+    fn take_invalid_opcode(&mut self) -> Result<(), AccelError> {
+        const INVALID_OPCODE: u8 = 6;
+        let fd = self.page.fd();
+        let mut events = fd
+            .get_vcpu_events()
+            .map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
+        if events.exception.nr == INVALID_OPCODE {
+            (events.exception.injected, events.exception.pending) = (0, 0);
+            fd.set_vcpu_events(&events)
+                .map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
+            self.changed();
+        }
+        Ok(())
     }
 
     /// The bytes at CS:RIP, as many as are mapped.
@@ -207,7 +226,7 @@ impl KvmVcpu {
             self.page.set_immediate_exit();
             self.bus.release();
             // A kick is about what is looked at before the guest goes on.
-            if let Some(result) = self.kvm_run(sys::thread_id()) {
+            if let Some(result) = self.kvm_run(Thread::current()) {
                 self.came_out(result)?;
             }
         }

@@ -77,7 +77,8 @@ impl KvmVcpu {
         if known.is_none_or(|known| known.regs != state.regs) {
             self.page.put_regs(&regs_to_kvm(&state.regs));
         }
-        if self.vm.capabilities.sync_regs & BOTH != BOTH {
+        // A vCPU that waits to be started gets its first registers from the kernel: nothing may come after those.
+        if self.vm.capabilities.sync_regs & BOTH != BOTH || self.config.index != 0 && self.has_apic() {
             self.flush()?;
         }
         let fd = self.page.fd();
@@ -93,7 +94,9 @@ impl KvmVcpu {
         self.msrs.write(fd, state, known)?;
         let events = Events::of(state);
         if known.is_none_or(|known| Events::of(known) != events) {
-            fd.set_vcpu_events(&events.to_kvm(self.vm.capabilities.has_smm()))
+            // With its part of them the kernel would also take an SMI back that waits.
+            let sets_smm = self.vm.capabilities.has_smm() && known.is_none_or(|known| known.smm != state.smm);
+            fd.set_vcpu_events(&events.to_kvm(sets_smm))
                 .map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
         }
         self.smbase = state.smbase;
@@ -101,7 +104,7 @@ impl KvmVcpu {
         self.nmi_queued = state.nmi_pending;
         self.shutdown = false;
         self.if_flag = state.regs.rflags & RFLAGS_IF != 0;
-        self.ready_for_interrupt = !self.has_apic() && events.is_ready_for_interrupt();
+        self.ready_for_interrupt = events.is_ready_for_interrupt();
         self.known = Some(state.clone());
         Ok(())
     }

@@ -6,6 +6,7 @@
     reason = "each test binary uses a part of it; a test may fail; its guests are small"
 )]
 
+pub(crate) mod pic;
 pub(crate) mod trace;
 
 use std::sync::{Arc, Mutex};
@@ -90,6 +91,10 @@ impl Board {
 
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
         self.space.write(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
+    }
+
+    pub(crate) fn read(&self, address: u64, bytes: &mut [u8]) {
+        self.space.read(address, bytes, MemTxAttrs::UNSPECIFIED).unwrap();
     }
 
     /// What a vCPU without interrupt controllers is connected to.
