@@ -47,7 +47,8 @@
 //! The instructions of an x86-64-v1, in 16-, 32- and 64-bit code; real mode with the segments that protected mode left
 //! in it, protected mode with all checks of descriptors, gates and privilege levels, IA-32e mode; paging of all kinds;
 //! system management mode with the state save map of AMD64; SYSCALL and SYSENTER; the x87, SSE and SSE2. CPUID says
-//! what there is, with the signature of QEMU's `qemu64`. SeaBIOS, GRUB and U-Boot run: `flatview-pc` tests it.
+//! what there is, with the signature of QEMU's `qemu64`. SeaBIOS, GRUB, U-Boot and Debian's Linux run: `flatview-pc`
+//! tests it.
 //!
 //! # As an assistant
 //!

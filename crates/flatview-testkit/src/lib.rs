@@ -3,6 +3,7 @@
 //! - [`program`]: a program that may be missing on this machine. The test then skips, loudly; where the environment
 //!   variable `FLATVIEW_REQUIRE` names the program, as it does in CI, the test fails instead.
 //! - [`file()`]: the same for what a package installs that is no program.
+//! - [`unpacked`]: the same for a file of a package that is not installed, but unpacked into a folder.
 //! - [`kvm`]: the same for the kernel's KVM.
 //! - [`Qemu`]: a real QEMU, which answers on a QMP socket until it is dropped.
 //! - [`Qtest`]: a real QEMU without a guest, whose ports and memory a test reads and writes.
@@ -22,7 +23,7 @@ mod qtest;
 mod wait;
 
 pub use guest::{bios, disk};
-pub use need::{file, kvm, program};
+pub use need::{file, kvm, program, unpacked};
 pub use qemu::Qemu;
 pub use qmp_server::{Peer, QmpServer};
 pub use qtest::Qtest;

@@ -1,7 +1,8 @@
 //! Programs and files that may be missing.
 
 use std::env;
-use std::fs::OpenOptions;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -31,6 +32,33 @@ pub fn program(need: &str, name: &str) -> Option<PathBuf> {
 pub fn file(need: &str, path: &str) -> Option<PathBuf> {
     let found = Some(Path::new(path)).filter(|path| path.is_file());
     needed(need, path, found.map(Path::to_path_buf))
+}
+
+/// The file of an unpacked package of Debian whose name in `folder` (`boot`) begins and ends like this, the last one by
+/// name; as [`program`] otherwise. For packages that a test wants to read and nobody to install: kernels, whose
+/// installation changes the machine.
+///
+/// `.ci/run` unpacks them, all into one folder: `target/debian` of this workspace, or what the environment variable
+/// `FLATVIEW_DEBIAN` says.
+///
+/// # Panics
+///
+/// As [`program`].
+#[must_use]
+pub fn unpacked(need: &str, folder: &str, prefix: &str, suffix: &str) -> Option<PathBuf> {
+    let root = env::var_os("FLATVIEW_DEBIAN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debian"),
+        PathBuf::from,
+    );
+    let folder = root.join(folder);
+    let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let is_it = |file: &PathBuf| {
+        let name = file.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix)) && file.is_file()
+    };
+    let found = files.map(|file| file.path()).filter(is_it).max();
+    let name = folder.join(format!("{prefix}*{suffix}"));
+    needed(need, &name.to_string_lossy(), found)
 }
 
 /// Whether this user may use the kernel's KVM; as [`program`] otherwise, with the word `kvm`.

@@ -193,10 +193,8 @@ fn ends_block(instruction: &Instruction) -> bool {
         M::Jmp | M::Call | M::Ret | M::Retf | M::Iret | M::Iretd | M::Iretq | M::Int | M::Int1 | M::Hlt => {
             true
         }
-        M::Jcxz | M::Jecxz | M::Jrcxz | M::Loop | M::Loope | M::Loopne | M::Rsm | M::Syscall | M::Sysret => {
-            true
-        }
-        M::Sysenter | M::Sysexit | M::Ud2 | M::Int3 => true,
+        M::Jcxz | M::Jecxz | M::Jrcxz | M::Loop | M::Loope | M::Loopne | M::Rsm | M::Ud2 | M::Int3 => true,
+        M::Syscall | M::Sysret | M::Sysretq | M::Sysenter | M::Sysexit | M::Sysexitq => true,
         // These leave the block, whatever is decoded after them.
         M::In | M::Out | M::Cli | M::Sti | M::Popf | M::Popfd | M::Popfq | M::Wrmsr | M::Invlpg => true,
         mnemonic => flow::condition(mnemonic, M::Jo).is_some(),

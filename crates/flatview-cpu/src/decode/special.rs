@@ -31,10 +31,10 @@ impl Translator<'_> {
             M::Rsm => system::rsm,
             M::Swapgs => system::swapgs,
             M::Syscall => system::syscall,
-            M::Sysret if instruction.code() == Code::Sysretq => system::sysret::<true>,
+            M::Sysretq => system::sysret::<true>,
             M::Sysret => system::sysret::<false>,
             M::Sysenter => system::sysenter,
-            M::Sysexit if instruction.code() == Code::Sysexitq => system::sysexit::<true>,
+            M::Sysexitq => system::sysexit::<true>,
             M::Sysexit => system::sysexit::<false>,
             M::Invlpg => {
                 self.memory(op)?;

@@ -1,6 +1,6 @@
 //! Segments, gates, privilege levels, faults upon faults.
 
-use flatview_accel::{Exit, Segment};
+use flatview_accel::{Exit, Segment, Vcpu, VcpuState};
 
 use crate::board::{Board, CODE, gate};
 
@@ -244,4 +244,33 @@ fn arpl_that_changes_nothing_writes_nothing() {
     let mut board = Board::protected(&program);
     board.set(|state| state.regs.rax = 1);
     assert_eq!(board.run_to_exception(), 13);
+}
+
+#[test]
+fn fast_returns_lead_to_level_3_in_the_mode_that_rex_w_says() {
+    // `SYSRET` takes its selectors from STAR and the address from RCX, `SYSEXIT` from IA32_SYSENTER_CS and RDX (Intel
+    // SDM vol. 2, SYSRET and SYSEXIT).
+    for (program, is_64, cs, ss, rip, rsp) in [
+        (&[0x48, 0x0f, 0x07][..], true, 0x33, 0x2b, 0x5000, 0x8000),
+        (&[0x0f, 0x07], false, 0x23, 0x2b, 0x5000, 0x8000),
+        (&[0x48, 0x0f, 0x35], true, 0x2b, 0x33, 0x5800, 0x5000),
+        (&[0x0f, 0x35], false, 0x1b, 0x23, 0x5800, 0x5000),
+    ] {
+        let mut board = Board::long(program);
+        board.set(|state| {
+            state.sregs.efer |= 1;
+            state.msrs.star = 0x0020 << 48;
+            state.msrs.sysenter[0] = 8;
+            (state.regs.rcx, state.regs.rdx, state.regs.r11) = (0x5000, 0x5800, 0x3202);
+        });
+        assert_eq!(board.vcpu.step().unwrap(), Exit::Stepped);
+        let VcpuState { regs, sregs, .. } = board.state();
+        assert_eq!((regs.rip, regs.rsp), (rip, rsp), "{program:x?}");
+        assert_eq!((sregs.cs.selector, sregs.ss.selector), (cs, ss), "{program:x?}");
+        assert_eq!((sregs.cs.l, sregs.cs.db), (is_64, !is_64), "{program:x?}");
+        assert_eq!((sregs.cs.dpl, sregs.ss.dpl), (3, 3), "{program:x?}");
+        if program.ends_with(&[0x07]) {
+            assert_eq!(regs.rflags, 0x3202, "{program:x?}");
+        }
+    }
 }

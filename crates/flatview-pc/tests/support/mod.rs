@@ -223,6 +223,42 @@ impl Guest {
 /// A disk that GRUB boots from: `script` is what it does, `files` are at the root of its memory disk. `modules` are
 /// beyond those for the disk itself. Nothing if GRUB's tools are missing.
 pub fn grub_disk(script: &str, modules: &[&str], files: &[(&str, &Path)]) -> Option<Vec<u8>> {
+    let mut image = grub(script, modules, files)?;
+    image.resize(4 << 20, 0);
+    Some(image)
+}
+
+/// As [`grub_disk`], with `files` in the disk's first partition, which is an archive: for what is too large for the
+/// memory disk, which is loaded with GRUB.
+pub fn grub_disk_with_partition(script: &str, modules: &[&str], files: &[(&str, &[u8])]) -> Option<Vec<u8>> {
+    const SECTOR: usize = 512;
+    /// Where `fdisk` begins, too.
+    const START: u32 = 2048;
+    let mut image = grub(script, &[modules, &["part_msdos"]].concat(), &[])?;
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, name, *bytes).unwrap();
+    }
+    let partition = archive.into_inner().unwrap();
+    assert!(image.len() <= START as usize * SECTOR, "GRUB is too large");
+    image.resize(START as usize * SECTOR, 0);
+    // The first of four entries: active, for Linux, the first and the last sector in cylinders and heads, which nobody
+    // looks at, then the first sector and how many there are.
+    let sectors = u32::try_from(partition.len().div_ceil(SECTOR)).unwrap();
+    image[446..454].copy_from_slice(&[0x80, 0, 2, 0, 0x83, 0xfe, 0xff, 0xff]);
+    image[454..458].copy_from_slice(&START.to_le_bytes());
+    image[458..462].copy_from_slice(&sectors.to_le_bytes());
+    image[462..510].fill(0);
+    image.extend(partition);
+    // To whole cylinders of 1 MiB.
+    image.resize(image.len().next_multiple_of(1 << 20), 0);
+    Some(image)
+}
+
+/// GRUB as it is at the begin of a disk.
+fn grub(script: &str, modules: &[&str], files: &[(&str, &Path)]) -> Option<Vec<u8>> {
     let mkimage = program("grub", "grub-mkimage")?;
     let boot = file("grub", "/usr/lib/grub/i386-pc/boot.img")?;
     let folder = tempfile::tempdir().unwrap();
@@ -251,6 +287,5 @@ pub fn grub_disk(script: &str, modules: &[&str], files: &[(&str, &Path)]) -> Opt
     image.resize(512, 0);
     image[510..].copy_from_slice(&[0x55, 0xaa]);
     image.extend(fs::read(path("core.img")).unwrap());
-    image.resize(4 << 20, 0);
     Some(image)
 }
