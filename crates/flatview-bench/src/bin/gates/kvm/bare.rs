@@ -83,7 +83,11 @@ impl Bare {
     pub(super) fn vcpu(&self, guest: &Guest) -> Result<BareVcpu> {
         guest.load(&self.memory)?;
         let fd = self.vm.create_vcpu(0)?;
-        fd.set_cpuid2(&self.kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)?)?;
+        fd.set_cpuid2(
+            &self
+                .kvm
+                .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)?,
+        )?;
         let mut state = VcpuState::default();
         let mut sregs = fd.get_sregs()?;
         // What a guest leaves as it is has to be there.

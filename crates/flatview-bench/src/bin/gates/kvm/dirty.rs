@@ -1,14 +1,14 @@
 //! Harvests of dirty pages: 1 GiB, of which a guest has written to every hundredth page before each.
 
 use flatview::{AddressRange, DirtyClients, RamBlock};
-use flatview_bench::measure::{in_turns, once};
+use flatview_bench::measure::in_turns;
 use flatview_kvm::KvmConfig;
 
-use super::GROUP;
 use super::bare::Bare;
 use super::guest::{GIB, Guest, LOW};
 use super::machine::Machine;
-use crate::table::{Gates, Result, US, ratio};
+use super::{GROUP, row, wall};
+use crate::table::{Gates, Result, US};
 
 const PAGES: usize = 1 << 18;
 const STRIDE: u32 = 100;
@@ -42,9 +42,12 @@ fn ours(method: Method) -> Result<impl FnMut() -> Result<f64>> {
     machine.memory.snapshot_and_clear_dirty(&region, all, client)?;
     Ok(move || {
         machine.run(&mut vcpu, 1)?;
-        let harvest = || machine.memory.snapshot_and_clear_dirty(&region, all, client);
-        let (spent, bitmap) = once(harvest);
-        check(bitmap?.count())?;
+        let mut bitmap = None;
+        let spent = wall(|| {
+            bitmap = Some(machine.memory.snapshot_and_clear_dirty(&region, all, client)?);
+            Ok(())
+        })?;
+        check(bitmap.map_or(0, |bitmap| bitmap.count()))?;
         Ok(spent)
     })
 }
@@ -61,7 +64,7 @@ fn bare(is_manual: bool) -> Result<impl FnMut() -> Result<f64>> {
     let mut all = seen.clone();
     Ok(move || {
         vcpu.run(1)?;
-        let (spent, result) = once(|| {
+        let spent = wall(|| {
             bare.get_dirty_log(1, &mut seen)?;
             for (all, seen) in all.iter_mut().zip(&seen) {
                 *all |= seen;
@@ -70,8 +73,7 @@ fn bare(is_manual: bool) -> Result<impl FnMut() -> Result<f64>> {
                 true => bare.clear_dirty_log(1, &seen),
                 false => Ok(()),
             }
-        });
-        result?;
+        })?;
         check(seen.iter().map(|word| u64::from(word.count_ones())).sum())?;
         Ok(spent)
     })
@@ -91,12 +93,8 @@ pub(super) fn harvests(gates: &mut Gates) -> Result<()> {
     ] {
         let mut ours = ours(method)?;
         let mut bare = bare(method == Method::ManualProtect)?;
-        let [ours, bare] = in_turns(gates.budget * 3, [&mut ours, &mut bare])?;
-        gates
-            .add(GROUP, what, "x", ratio(ours, bare))
-            .beside("us", ours.least / US)
-            .beside("bare us", bare.least / US)
-            .at_most(1.1);
+        let costs = in_turns(gates.budget * 3, [&mut ours, &mut bare])?;
+        row(gates, what.into(), costs).at_most(1.1);
     }
     let mut ring = ours(Method::Ring)?;
     let [cost] = in_turns(gates.budget, [&mut ring])?;

@@ -1,13 +1,13 @@
 //! Accesses that come out of the guest, to a device and back.
 
-use flatview_bench::measure::{in_turns, once};
+use flatview_bench::measure::in_turns;
 use flatview_kvm::KvmConfig;
 
-use super::GROUP;
 use super::bare::Bare;
 use super::guest::{Guest, LOW};
 use super::machine::Machine;
-use crate::table::{Gates, Result, US, ratio};
+use super::{row, wall};
+use crate::table::{Gates, Result};
 
 /// Instructions of 16-bit code, with what is done.
 const ACCESSES: [(&str, &[u8]); 4] = [
@@ -23,7 +23,7 @@ const ACCESSES: [(&str, &[u8]); 4] = [
 
 /// Real-mode guests that do nothing else.
 pub(super) fn exits(gates: &mut Gates) -> Result<()> {
-    const EXITS: u64 = 200;
+    const EXITS: u64 = 50;
     let each = |spent: f64| spent / EXITS as f64;
     for (what, instruction) in ACCESSES {
         let guest = Guest::exits(instruction);
@@ -31,20 +31,10 @@ pub(super) fn exits(gates: &mut Gates) -> Result<()> {
         let mut vcpu = machine.vcpu(&guest)?;
         let bare = Bare::new(LOW)?;
         let mut bare_vcpu = bare.vcpu(&guest)?;
-        let mut ours = || -> Result<f64> {
-            let (spent, result) = once(|| machine.run(&mut vcpu, EXITS));
-            result.map(|()| each(spent))
-        };
-        let mut bares = || -> Result<f64> {
-            let (spent, result) = once(|| bare_vcpu.run(EXITS));
-            result.map(|()| each(spent))
-        };
-        let [ours, bare] = in_turns(gates.budget * 2, [&mut ours, &mut bares])?;
-        gates
-            .add(GROUP, what, "x", ratio(ours, bare))
-            .beside("us", ours.least / US)
-            .beside("bare us", bare.least / US)
-            .at_most(1.1);
+        let mut ours = || wall(|| machine.run(&mut vcpu, EXITS)).map(each);
+        let mut bares = || wall(|| bare_vcpu.run(EXITS)).map(each);
+        let costs = in_turns(gates.budget * 2, [&mut ours, &mut bares])?;
+        row(gates, what.into(), costs).at_most(1.1);
     }
     Ok(())
 }

@@ -42,14 +42,19 @@ impl Guest {
         }
     }
 
-    /// User mode: says that it runs and waits to be told to stop; then knocks at the door, and begins again.
+    /// User mode: says that it runs, over and over, until it is told to stop; then knocks at the door, and begins again.
     pub(super) fn spin() -> Guest {
         let at = |place: u64| u32::try_from(place).unwrap_or_default().to_le_bytes();
         let mut code = Vec::new();
         // MOV BYTE [RUNS], 1
         code.extend([0xc6, 0x04, 0x25].into_iter().chain(at(RUNS)).chain([1]));
-        // CMP BYTE [STOP], 0; JE, back to it
-        code.extend([0x80, 0x3c, 0x25].into_iter().chain(at(STOP)).chain([0, 0x74, 0xf6]));
+        // CMP BYTE [STOP], 0; JE, back to the first
+        code.extend(
+            [0x80, 0x3c, 0x25]
+                .into_iter()
+                .chain(at(STOP))
+                .chain([0, 0x74, 0xee]),
+        );
         knock_and_repeat(&mut code);
         Guest {
             code,
@@ -65,7 +70,11 @@ impl Guest {
         code.extend([0xb9].into_iter().chain(count.to_le_bytes()));
         code.extend([0xbf].into_iter().chain((1_u32 << 30).to_le_bytes()));
         // MOV [RDI], AL; ADD RDI, stride; DEC ECX; JNZ, back to the store
-        code.extend([0x88, 0x07, 0x48, 0x81, 0xc7].into_iter().chain(stride.to_le_bytes()));
+        code.extend(
+            [0x88, 0x07, 0x48, 0x81, 0xc7]
+                .into_iter()
+                .chain(stride.to_le_bytes()),
+        );
         code.extend([0xff, 0xc9, 0x75, 0xf3]);
         knock_and_repeat(&mut code);
         Guest {
@@ -145,13 +154,13 @@ fn user_mode(state: &mut VcpuState) {
 /// Tells [`Guest::spin`] in this memory to stop, or lets it go.
 pub(super) fn set_stop(low: &RamBlock, stop: bool) -> Result<()> {
     let window = low.window(0, LOW).ok_or("there is low memory")?;
-    window.store(RUNS, 0_u8)?;
     Ok(window.store(STOP, u8::from(stop))?)
 }
 
-/// Waits until it runs.
+/// Waits until it has said again that it runs.
 pub(super) fn wait_until_it_runs(low: &RamBlock) -> Result<()> {
     let window = low.window(0, LOW).ok_or("there is low memory")?;
+    window.store(RUNS, 0_u8)?;
     while window.load::<u8>(RUNS)? == 0 {
         std::thread::yield_now();
     }
