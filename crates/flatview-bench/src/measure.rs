@@ -70,3 +70,27 @@ pub fn repeat(budget: Duration, operations: usize, mut work: impl FnMut()) -> Co
     }
     Cost::of(repetitions)
 }
+
+/// Several ways to do the same, in turns, so that what disturbs the machine disturbs all of them. Each returns the
+/// nanoseconds that one operation took. For `budget` of wall time and at least thrice, after one turn that does not
+/// count.
+///
+/// # Errors
+///
+/// The first that one of them returns.
+pub fn in_turns<const N: usize, E>(
+    budget: Duration,
+    mut ways: [&mut dyn FnMut() -> Result<f64, E>; N],
+) -> Result<[Cost; N], E> {
+    let mut repetitions: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for way in &mut ways {
+        way()?;
+    }
+    let begin = Instant::now();
+    while repetitions.iter().any(|all| all.len() < 3) || begin.elapsed() < budget {
+        for (all, way) in repetitions.iter_mut().zip(&mut ways) {
+            all.push(way()?);
+        }
+    }
+    Ok(repetitions.map(Cost::of))
+}

@@ -129,11 +129,11 @@ impl MemoryListener for KvmMemoryListener {
         if batch.needs_everybody_out() {
             self.keep_out();
         }
-        let mut done = Vec::new();
-        batch.carry_out(kernel, &mut done).map_err(|failure| {
+        let mut undo = Vec::new();
+        batch.carry_out(kernel, &mut undo).map_err(|failure| {
             // New slots go again that may log by now.
             self.keep_out();
-            kernel.take_back(done, failure).into()
+            kernel.take_back(undo, failure).into()
         })
     }
 

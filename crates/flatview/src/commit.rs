@@ -274,18 +274,17 @@ impl Plan {
     /// Who hears what, for each space that has listeners and shows something else than before, in order of
     /// creation.
     fn deliveries(&self, registry: &Registry) -> Vec<Delivery> {
-        let mut concerned: BTreeMap<SpaceId, Vec<&ListenerEntry>> = BTreeMap::new();
-        for entry in registry.listeners() {
-            let space = entry.space.inner().id;
-            if self.changed.contains_key(&entry.slot) || self.moves.contains_key(&space) {
-                concerned.entry(space).or_default().push(entry);
-            }
-        }
+        let space_of = |entry: &&ListenerEntry| entry.space.inner().id;
+        let is_concerned = |entry: &&ListenerEntry| {
+            self.changed.contains_key(&entry.slot) || self.moves.contains_key(&space_of(entry))
+        };
+        let mut concerned: Vec<&ListenerEntry> = registry.listeners().iter().filter(is_concerned).collect();
+        // Those of one space stay in their order.
+        concerned.sort_by_key(space_of);
         let mut deliveries: Vec<Delivery> = Vec::new();
-        for (space, listeners) in concerned {
-            let (Some(first), moved) = (listeners.first(), self.moves.get(&space)) else {
-                continue;
-            };
+        for listeners in concerned.chunk_by(|one, next| space_of(one) == space_of(next)) {
+            let Some(first) = listeners.first() else { continue };
+            let moved = self.moves.get(&space_of(first));
             let key = *moved.unwrap_or(&first.slot);
             let change = self.changed.get(&key);
             let current = self
@@ -318,7 +317,7 @@ impl Plan {
                 new: Arc::clone(new),
                 events,
                 nops,
-                listeners: listeners.into_iter().cloned().collect(),
+                listeners: listeners.iter().copied().cloned().collect(),
             });
         }
         deliveries

@@ -15,9 +15,7 @@ use crate::view::{FlatRange, FlatView, RangeExtras, ViewExtras};
 pub(crate) fn events(old: &FlatView, new: &FlatView, windows: &[AddressRange], nops: bool) -> Vec<Event> {
     let whole = [AddressRange::ALL];
     let windows = if nops { &whole } else { windows };
-    let was = near(old, windows);
-    let is = near(new, windows);
-    let walk = merge(&was, &is);
+    let walk = merge(near(old, windows), near(new, windows));
     let mut events = Vec::new();
     for step in &walk {
         step.deletions(old, new, &mut events);
@@ -66,16 +64,17 @@ pub(crate) fn replay_removed(view: &FlatView) -> Vec<Event> {
 }
 
 /// The ranges of a view that touch or abut a window, ascending.
-fn near<'a>(view: &'a FlatView, windows: &[AddressRange]) -> Vec<&'a FlatRange> {
-    let mut ranges: Vec<&FlatRange> = Vec::new();
-    for window in windows {
-        let seen = ranges.last().map(|range| range.start());
-        ranges.extend(
-            view.meeting(window.widened())
-                .skip_while(|range| seen.is_some_and(|seen| range.start() <= seen)),
-        );
-    }
-    ranges
+fn near<'a>(view: &'a FlatView, windows: &'a [AddressRange]) -> impl Iterator<Item = &'a FlatRange> {
+    let mut seen = None;
+    windows
+        .iter()
+        .flat_map(|window| view.meeting(window.widened()))
+        .filter(move |range| {
+            // One that two windows touch comes once.
+            let is_new = seen < Some(range.start());
+            seen = seen.max(Some(range.start()));
+            is_new
+        })
 }
 
 enum Step<'a> {
@@ -85,26 +84,29 @@ enum Step<'a> {
 }
 
 /// Walks both sorted lists in parallel (rule G3).
-fn merge<'a>(was: &[&'a FlatRange], is: &[&'a FlatRange]) -> Vec<Step<'a>> {
-    let mut walk = Vec::with_capacity(was.len().max(is.len()));
-    let (mut was, mut is) = (was.iter().peekable(), is.iter().peekable());
+fn merge<'a>(
+    was: impl Iterator<Item = &'a FlatRange>,
+    is: impl Iterator<Item = &'a FlatRange>,
+) -> Vec<Step<'a>> {
+    let mut walk = Vec::new();
+    let (mut was, mut is) = (was.peekable(), is.peekable());
     loop {
-        match (was.peek(), is.peek()) {
+        match (was.peek().copied(), is.peek().copied()) {
             (None, None) => return walk,
-            (Some(&&old), Some(&&new)) if old == new => {
+            (Some(old), Some(new)) if old == new => {
                 walk.push(Step::Same(old, new));
                 was.next();
                 is.next();
             }
-            (Some(&&old), new) if new.is_none_or(|new| old.start() <= new.start()) => {
+            (Some(old), new) if new.is_none_or(|new| old.start() <= new.start()) => {
                 walk.push(Step::Gone(old));
                 was.next();
             }
-            (_, Some(&&new)) => {
+            (_, Some(new)) => {
                 walk.push(Step::Added(new));
                 is.next();
             }
-            (Some(&&old), None) => {
+            (Some(old), None) => {
                 walk.push(Step::Gone(old));
                 was.next();
             }

@@ -40,22 +40,17 @@ impl Queue {
         self.wanted.retain(is_new);
         self.gone.retain(|gpa| stays.binary_search(gpa).is_err());
         flags.sort_unstable_by_key(|&(gpa, _)| gpa);
-        let deletes: Vec<Slot> = self
-            .gone
-            .iter()
-            .filter_map(|&gpa| table.at(gpa))
-            .cloned()
-            .collect();
+        flags.retain(|&(gpa, flags)| table.at(gpa).is_some_and(|slot| slot.flags != flags));
+        let logs = |gpa: &u64| {
+            let slot = table.at(*gpa);
+            slot.is_some_and(|slot| slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES))
+        };
         let meets_old = |piece: &Piece| table.meeting(piece.gpa, piece.last()).next().is_some();
+        let overlaps = !self.gone.is_empty() && self.wanted.iter().any(meets_old);
         Batch {
-            overlaps: !deletes.is_empty() && self.wanted.iter().any(meets_old),
-            changes: flags
-                .into_iter()
-                .filter_map(|(gpa, flags)| Some((table.at(gpa)?, flags)))
-                .filter(|(slot, flags)| slot.flags != *flags)
-                .map(|(slot, flags)| (slot.clone(), flags))
-                .collect(),
-            deletes,
+            needs_everybody_out: overlaps || self.gone.iter().any(logs),
+            deletes: self.gone,
+            changes: flags,
             creates: self.wanted,
         }
     }
@@ -64,64 +59,45 @@ impl Queue {
 /// The ioctls of a commit.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// Ascending, as are the others.
-    deletes: Vec<Slot>,
-    /// Slots that get these flags.
-    changes: Vec<(Slot, SlotFlags)>,
+    /// Where slots begin that go; ascending, as are the others.
+    deletes: Vec<u64>,
+    /// Where slots begin that get these flags.
+    changes: Vec<(u64, SlotFlags)>,
     creates: Vec<Piece>,
-    /// Whether there is memory that goes and comes.
-    overlaps: bool,
+    needs_everybody_out: bool,
 }
 
 impl Batch {
     /// Whether a vCPU that runs meanwhile could see what nobody is meant to see: no memory where there is memory before
     /// and after (rule W5). Or whether what it writes last could remain unnoticed (rule P22).
     pub(crate) fn needs_everybody_out(&self) -> bool {
-        let logs = |slot: &Slot| slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES);
-        self.overlaps || self.deletes.iter().any(logs)
+        self.needs_everybody_out
     }
 
-    /// Does it, and notes in `done` what was done. Each new slot takes the lowest free number (rule W3).
-    pub(crate) fn carry_out(self, kernel: Kernel<'_>, done: &mut Vec<Step>) -> Result<(), KvmError> {
-        done.reserve(self.deletes.len() + self.changes.len() + self.creates.len());
-        let mut take = |step: Step| {
-            kernel.take(&step)?;
-            done.push(step);
+    /// Does it, and notes in `undo` what takes it back. Each new slot takes the lowest free number (rule W3).
+    pub(crate) fn carry_out(self, kernel: Kernel<'_>, undo: &mut Vec<Step>) -> Result<(), KvmError> {
+        undo.reserve(self.deletes.len() + self.changes.len() + self.creates.len());
+        let mut take = |step| {
+            undo.extend(kernel.take(step)?);
             Ok(())
         };
-        self.deletes
+        let deletes = self.deletes.into_iter().map(Step::Delete);
+        let changes = self.changes.into_iter();
+        deletes
+            .chain(changes.map(|(gpa, flags)| Step::SetFlags(gpa, flags)))
+            .try_for_each(&mut take)?;
+        self.creates
             .into_iter()
-            .try_for_each(|slot| take(Step::Delete(slot)))?;
-        self.changes
-            .into_iter()
-            .try_for_each(|(slot, flags)| take(Step::SetFlags(slot, flags)))?;
-        self.creates.into_iter().try_for_each(|piece| {
-            let id = kernel.next_id()?;
-            take(Step::Create(piece.numbered(id)))
-        })
+            .try_for_each(|piece| take(Step::Create(piece.numbered(kernel.next_id()?))))
     }
 }
 
-/// One ioctl.
-#[derive(Clone, Debug)]
+/// One ioctl. A slot that is there goes by where it begins.
+#[derive(Debug)]
 pub(crate) enum Step {
-    Delete(Slot),
+    Delete(u64),
     Create(Slot),
-    /// The slot before, and its flags from now on.
-    SetFlags(Slot, SlotFlags),
-}
-
-impl Step {
-    fn inverse(self) -> Step {
-        match self {
-            Step::Delete(slot) => Step::Create(slot),
-            Step::Create(slot) => Step::Delete(slot),
-            Step::SetFlags(slot, flags) => {
-                let before = slot.flags;
-                Step::SetFlags(Slot { flags, ..slot }, before)
-            }
-        }
-    }
+    SetFlags(u64, SlotFlags),
 }
 
 /// The slots of one address space, here and in the kernel.
@@ -145,12 +121,16 @@ impl<'a> Kernel<'a> {
         })
     }
 
+    fn at(self, gpa: u64) -> Option<Slot> {
+        self.table().at(gpa).cloned()
+    }
+
     /// Takes back what was done before `failure`. Returns why that was necessary.
-    pub(crate) fn take_back(self, done: Vec<Step>, failure: KvmError) -> KvmError {
+    pub(crate) fn take_back(self, undo: Vec<Step>, failure: KvmError) -> KvmError {
         let mut undone = Ok(());
-        for step in done.into_iter().rev() {
+        for step in undo.into_iter().rev() {
             // As much as is possible, whatever fails.
-            undone = undone.and(self.take(&step.inverse()));
+            undone = undone.and(self.take(step).map(drop));
         }
         match undone {
             Ok(()) => failure,
@@ -161,33 +141,36 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    fn take(self, step: &Step) -> Result<(), KvmError> {
+    /// Returns what takes it back: nothing, if there is no such slot.
+    fn take(self, step: Step) -> Result<Option<Step>, KvmError> {
         let (vm, counters) = (self.vm, &self.vm.counters);
         match step {
-            Step::Delete(slot) => {
-                dirty::before_delete(vm, slot)?;
-                vm.delete_slot(slot)?;
+            Step::Delete(gpa) => {
+                let Some(slot) = self.at(gpa) else { return Ok(None) };
+                dirty::before_delete(vm, &slot)?;
+                vm.delete_slot(&slot)?;
                 counters.slots_deleted.add(1);
-                self.table().remove(slot.gpa);
+                self.table().remove(gpa);
+                Ok(Some(Step::Create(slot)))
             }
             Step::Create(slot) => {
-                vm.set_slot(slot)?;
+                vm.set_slot(&slot)?;
                 counters.slots_created.add(1);
-                self.table().insert(slot.clone());
+                let gpa = slot.gpa;
+                self.table().insert(slot);
+                Ok(Some(Step::Delete(gpa)))
             }
-            Step::SetFlags(slot, flags) => {
-                let flags = *flags;
-                vm.set_slot(&Slot {
-                    flags,
-                    ..slot.clone()
-                })?;
+            Step::SetFlags(gpa, flags) => {
+                let Some(slot) = self.at(gpa) else { return Ok(None) };
+                let before = slot.flags;
+                vm.set_slot(&Slot { flags, ..slot })?;
                 counters.slots_changed.add(1);
-                if let Some(slot) = self.table().at_mut(slot.gpa) {
+                if let Some(slot) = self.table().at_mut(gpa) {
                     slot.flags = flags;
                 }
+                Ok(Some(Step::SetFlags(gpa, before)))
             }
         }
-        Ok(())
     }
 }
 

@@ -173,9 +173,9 @@ fn what_cannot_be_taken_back_is_said() {
         table: &vm.slots[0],
     };
     // As if it had been deleted before, and something else were there now.
-    let done = vec![Step::Delete(machine.foreign_slot(0x1000))];
+    let undo = vec![Step::Create(machine.foreign_slot(0x1000))];
     let failure = KvmError::NoFreeSlots { needed: 2, most: 1 };
-    let told = kernel.take_back(done, failure);
+    let told = kernel.take_back(undo, failure);
     assert!(
         matches!(&told, KvmError::NotTakenBack { failure, rollback }
             if matches!(**failure, KvmError::NoFreeSlots { .. })

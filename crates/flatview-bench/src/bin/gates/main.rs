@@ -7,6 +7,8 @@ mod changes;
 mod footprint;
 mod guests;
 mod interop;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod kvm;
 mod lookups;
 mod mtree;
 mod readers;
@@ -35,7 +37,7 @@ fn main() -> Result<()> {
             "--quick" => gates.budget /= 8,
             "--help" => {
                 println!(
-                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop|mtree|boot]"
+                    "gates [--json|--markdown] [--quick] [commit|build|pci|ram|mmio|readers|footprint|access|device|bulk|dirty|prealloc|interop|mtree|boot|kvm]"
                 );
                 return Ok(());
             }
@@ -43,7 +45,7 @@ fn main() -> Result<()> {
         }
     }
     type Group = fn(&mut Gates) -> Result<()>;
-    let groups: [(&str, Group); 15] = [
+    let groups: &[(&str, Group)] = &[
         ("footprint", footprint::footprint),
         ("commit", changes::commit),
         ("build", changes::build),
@@ -59,6 +61,8 @@ fn main() -> Result<()> {
         ("interop", interop::interop),
         ("mtree", mtree::mtree),
         ("boot", boot::boot),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        ("kvm", kvm::kvm),
     ];
     for (group, measure) in groups {
         if gates.wants(group) {
