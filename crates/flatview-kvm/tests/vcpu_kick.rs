@@ -11,6 +11,7 @@ use std::thread;
 use flatview_accel::{AccelError, Accelerator, Clock, Control, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
 use flatview_kvm::{KvmConfig, KvmVcpu};
 use support::Board;
+use vmm_sys_util::signal;
 
 /// `jmp $`.
 const FOREVER: [u8; 2] = [0xeb, 0xfe];
@@ -45,6 +46,20 @@ fn out_of_user_mode() {
     let control = Arc::clone(&config.control);
     let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
     kicks(vcpu, control, 3000);
+}
+
+/// A program that blocks all signals before it begins threads, to take them from a descriptor.
+#[test]
+fn out_of_a_thread_that_was_begun_with_the_signal_blocked() {
+    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+        return;
+    };
+    let board = Board::new();
+    let config = board.vcpu(0);
+    let control = Arc::clone(&config.control);
+    let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
+    signal::block_signal(signal::SIGRTMIN() + 1).unwrap();
+    kicks(vcpu, control, 200);
 }
 
 #[test]
