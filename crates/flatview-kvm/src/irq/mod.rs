@@ -284,7 +284,9 @@ impl flatview_accel::IrqChip for KvmIrqChip {
             }
             .into());
         }
-        Ok(self.update_routes(|routes| routes.set_pins(pins))?)
+        let updated = self.update_routes(|routes| routes.set_pins(pins));
+        // An I/O APIC has nobody to tell.
+        Ok(updated.inspect_err(|error| debug!(%error, "ends of level-triggered interrupts are lost"))?)
     }
 
     fn on_eoi(&self, listener: Weak<dyn EoiListener>) {
