@@ -51,6 +51,16 @@ pub struct Capabilities {
     pub max_vcpus: u32,
 }
 
+/// Has the kernel do something, as `value` says (`KVM_ENABLE_CAP`).
+pub(crate) fn enable(vm: &VmFd, capability: u32, value: u64) -> Result<(), kvm_ioctls::Error> {
+    let mut enable = kvm::kvm_enable_cap {
+        cap: capability,
+        ..kvm::kvm_enable_cap::default()
+    };
+    enable.args[0] = value;
+    vm.enable_cap(&enable)
+}
+
 impl Capabilities {
     /// Whether vCPUs can enter system management mode and see other memory in it.
     pub(crate) fn has_smm(&self) -> bool {

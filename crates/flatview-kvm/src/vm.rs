@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 
 use kvm_bindings::{
-    KVM_API_VERSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap,
-    kvm_userspace_memory_region,
+    KVM_API_VERSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VmFd};
 use tracing::trace;
@@ -18,7 +17,7 @@ use crate::dirty::{self, Dirty};
 use crate::gate::Gate;
 use crate::irq::Irq;
 use crate::slots::SlotTable;
-use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags, sys};
+use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags, capabilities, sys};
 
 /// Everything that listeners and vCPUs share.
 #[derive(Debug)]
@@ -72,12 +71,7 @@ impl Vm {
         }
         if capabilities.exit_on_emulation_failure {
             // Else a #UD is the guest's before anybody can help.
-            let mut enable = kvm_enable_cap {
-                cap: KVM_CAP_EXIT_ON_EMULATION_FAILURE,
-                ..kvm_enable_cap::default()
-            };
-            enable.args[0] = 1;
-            fd.enable_cap(&enable).map_err(KvmError::of(
+            capabilities::enable(&fd, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1).map_err(KvmError::of(
                 "KVM_ENABLE_CAP of KVM_CAP_EXIT_ON_EMULATION_FAILURE",
             ))?;
         }

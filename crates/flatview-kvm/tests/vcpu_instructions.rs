@@ -57,6 +57,33 @@ fn an_instruction_that_is_not_emulated() {
     assert_eq!(kvm.statistics().emulation_failures, failures);
 }
 
+/// Also what a program executes comes out, without a #UD: KVM emulates it where it reaches for a device.
+#[test]
+fn an_instruction_of_a_program_that_is_not_emulated() {
+    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+        return;
+    };
+    if !kvm.capabilities().exit_on_emulation_failure {
+        return;
+    }
+    let board = Board::new();
+    let code = [0xd9, 0x04, 0x25, 0, 0, 0x10, 0, 0xeb, 0xfe]; // fld dword [0x100000]; jmp $
+    let config = board.vcpu(0);
+    let control = config.control.clone();
+    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
+    control.set_deadline(control.clock().now() + 1_000_000_000);
+    let exit = vcpu.run().unwrap();
+    let state = vcpu.state().unwrap();
+    match exit {
+        Exit::Unemulated(instruction) => {
+            assert_eq!(instruction.as_slice()[..7], code[..7]);
+            assert_eq!((state.regs.rip, state.injected), (0x1000, None));
+        }
+        // This one can do it.
+        exit => assert_eq!((exit, state.regs.rip), (Exit::Deadline, 0x1007)),
+    }
+}
+
 #[test]
 fn steps() {
     let Some(kvm) = support::accelerator(KvmConfig::default()) else {

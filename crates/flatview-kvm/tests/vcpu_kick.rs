@@ -11,9 +11,20 @@ use std::thread;
 use flatview_accel::{AccelError, Accelerator, Clock, Control, Exit, Signals, Vcpu, VcpuConfig, VcpuState};
 use flatview_kvm::{KvmConfig, KvmVcpu};
 use support::Board;
+use vmm_sys_util::signal;
 
 /// `jmp $`.
 const FOREVER: [u8; 2] = [0xeb, 0xfe];
+
+/// A vCPU that does nothing in user mode, for ever, and what it is told. It keeps its machine.
+fn user_mode() -> Option<(KvmVcpu, Arc<Control>)> {
+    let kvm = support::accelerator(KvmConfig::default())?;
+    let board = Board::new();
+    let config = board.vcpu(0);
+    let control = Arc::clone(&config.control);
+    let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
+    Some((vcpu, control))
+}
 
 /// `count` times: another thread asks the vCPU to come out, at a time of its own, and it does.
 fn kicks(mut vcpu: KvmVcpu, control: Arc<Control>, count: u32) {
@@ -37,14 +48,20 @@ fn kicks(mut vcpu: KvmVcpu, control: Arc<Control>, count: u32) {
 
 #[test]
 fn out_of_user_mode() {
-    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+    let Some((vcpu, control)) = user_mode() else {
         return;
     };
-    let board = Board::new();
-    let config = board.vcpu(0);
-    let control = Arc::clone(&config.control);
-    let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
     kicks(vcpu, control, 3000);
+}
+
+/// A program that blocks all signals before it begins threads, to take them from a descriptor.
+#[test]
+fn out_of_a_thread_that_was_begun_with_the_signal_blocked() {
+    let Some((vcpu, control)) = user_mode() else {
+        return;
+    };
+    signal::block_signal(signal::SIGRTMIN() + 1).unwrap();
+    kicks(vcpu, control, 200);
 }
 
 #[test]
@@ -61,13 +78,9 @@ fn out_of_kernel_mode() {
 
 #[test]
 fn a_deadline_ends_a_run() {
-    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+    let Some((mut vcpu, control)) = user_mode() else {
         return;
     };
-    let board = Board::new();
-    let config = board.vcpu(0);
-    let control = Arc::clone(&config.control);
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
     for _ in 0..20 {
         let deadline = control.clock().now() + 1_000_000;
         control.set_deadline(deadline);
@@ -79,14 +92,10 @@ fn a_deadline_ends_a_run() {
 
 #[test]
 fn a_deadline_can_come_nearer() {
-    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+    let Some((mut vcpu, control)) = user_mode() else {
         return;
     };
-    let board = Board::new();
-    let config = board.vcpu(0);
-    let control = Arc::clone(&config.control);
     control.set_deadline(u64::MAX - 1);
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
     let runs = thread::spawn(move || vcpu.run().unwrap());
     control.set_deadline(control.clock().now() + 2_000_000);
     assert_eq!(runs.join().unwrap(), Exit::Deadline);
@@ -95,13 +104,9 @@ fn a_deadline_can_come_nearer() {
 /// The timer and the kicks follow.
 #[test]
 fn a_vcpu_goes_from_thread_to_thread() {
-    let Some(kvm) = support::accelerator(KvmConfig::default()) else {
+    let Some((mut vcpu, control)) = user_mode() else {
         return;
     };
-    let board = Board::new();
-    let config = board.vcpu(0);
-    let control = Arc::clone(&config.control);
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
     // The same deadline for two threads: the second has no timer for it yet.
     for _ in 0..4 {
         control.set_deadline(control.clock().now() + 1_000_000);

@@ -49,6 +49,7 @@ pub(crate) use clear::log_clear;
 pub(crate) use log::{before_delete, log_sync};
 pub(crate) use ring::{VcpuRing, log_sync_global};
 
+use crate::capabilities::enable;
 use crate::lock::lock;
 use crate::vm::Vm;
 use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags};
@@ -147,12 +148,10 @@ impl Dirty {
         } else if config.manual_protect
             && capabilities.manual_dirty_log_protect & kvm::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE != 0
         {
-            let mut enable = kvm::kvm_enable_cap {
-                cap: kvm::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-                ..kvm::kvm_enable_cap::default()
-            };
-            enable.args[0] = kvm::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE.into();
-            fd.enable_cap(&enable).map_err(KvmError::of("KVM_ENABLE_CAP"))?;
+            let value = kvm::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE.into();
+            enable(fd, kvm::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, value).map_err(KvmError::of(
+                "KVM_ENABLE_CAP of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2",
+            ))?;
             Method::ManualProtect
         } else {
             Method::Log

@@ -15,7 +15,7 @@ use super::reaper::Reaper;
 use super::{Method, State};
 use crate::sys::SharedPages;
 use crate::vm::Vm;
-use crate::{Capabilities, KvmError, sys};
+use crate::{Capabilities, KvmError, capabilities, sys};
 
 /// `KVM_DIRTY_GFN_F_DIRTY`.
 const DIRTY: u32 = 1;
@@ -61,18 +61,14 @@ pub(super) fn enable(fd: &VmFd, entries: u32, capabilities: &Capabilities) -> Re
         return Err(bad("this KVM has no rings of that size"));
     }
     let has_ordered = fd.check_extension_raw(kvm::KVM_CAP_DIRTY_LOG_RING_ACQ_REL.into()) > 0;
-    let mut enable = kvm::kvm_enable_cap {
-        cap: match has_ordered {
-            true => kvm::KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
-            false => kvm::KVM_CAP_DIRTY_LOG_RING,
-        },
-        ..kvm::kvm_enable_cap::default()
+    let capability = match has_ordered {
+        true => kvm::KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+        false => kvm::KVM_CAP_DIRTY_LOG_RING,
     };
-    enable.args[0] = bytes;
-    fd.enable_cap(&enable).map_err(|error| match error.errno() {
+    capabilities::enable(fd, capability, bytes).map_err(|error| match error.errno() {
         // It keeps some in reserve for what one exit can add.
         libc::EINVAL => bad("this KVM needs more entries"),
-        _ => KvmError::of("KVM_ENABLE_CAP")(error),
+        _ => KvmError::of("KVM_ENABLE_CAP of a dirty ring")(error),
     })
 }
 

@@ -21,14 +21,14 @@ use flatview::EventNotifier;
 use flatview_accel::{AccelError, EoiListener, MsiMessage};
 use kvm_bindings::{
     KVM_CAP_SPLIT_IRQCHIP, KVM_IRQFD_FLAG_DEASSIGN, KVM_IRQFD_FLAG_RESAMPLE, KVM_PIT_SPEAKER_DUMMY,
-    KvmIrqRouting, kvm_enable_cap, kvm_irqfd, kvm_msi, kvm_pit_config,
+    KvmIrqRouting, kvm_irqfd, kvm_msi, kvm_pit_config,
 };
 use kvm_ioctls::VmFd;
 use tracing::debug;
 
 use crate::lock::lock;
 use crate::vm::Vm;
-use crate::{Capabilities, IrqChip, KvmConfig, KvmError, sys};
+use crate::{Capabilities, IrqChip, KvmConfig, KvmError, capabilities, sys};
 pub use routes::{Route, Routes};
 
 /// Pins of an I/O APIC of a board, and of the kernel's (`KVM_IOAPIC_NUM_PINS`).
@@ -76,12 +76,7 @@ impl Irq {
                     "KVM_CAP_IRQ_ROUTING",
                     "irqchip=split",
                 )?;
-                let mut split = kvm_enable_cap {
-                    cap: KVM_CAP_SPLIT_IRQCHIP,
-                    ..kvm_enable_cap::default()
-                };
-                split.args[0] = IOAPIC_PINS.into();
-                vm.enable_cap(&split)
+                capabilities::enable(vm, KVM_CAP_SPLIT_IRQCHIP, IOAPIC_PINS.into())
                     .map_err(KvmError::of("KVM_ENABLE_CAP of KVM_CAP_SPLIT_IRQCHIP"))?;
                 Routes::default()
             }
@@ -289,7 +284,9 @@ impl flatview_accel::IrqChip for KvmIrqChip {
             }
             .into());
         }
-        Ok(self.update_routes(|routes| routes.set_pins(pins))?)
+        let updated = self.update_routes(|routes| routes.set_pins(pins));
+        // An I/O APIC has nobody to tell.
+        Ok(updated.inspect_err(|error| debug!(%error, "ends of level-triggered interrupts are lost"))?)
     }
 
     fn on_eoi(&self, listener: Weak<dyn EoiListener>) {
