@@ -379,6 +379,10 @@ impl Exec {
         self.enter_code(selector, descriptor, cpl, ip)?;
         self.segs[SS] = seg;
         self.update_mode();
+        if self.mode.is_long && !self.mode.is_64() {
+            // The upper half of a kernel's stack pointer is nothing for programs in compatibility mode.
+            self.r.gpr[RSP] &= 0xffff_ffff;
+        }
         self.set_sp(sp);
         if is_outward {
             self.drop_inner_segments();

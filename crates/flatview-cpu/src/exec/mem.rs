@@ -28,6 +28,21 @@ enum Place {
     Elsewhere(u64),
 }
 
+/// Who accesses memory: a program, or the processor itself.
+#[derive(Clone, Copy)]
+struct Origin {
+    /// As in a tag: whether it has the rights of user mode only.
+    user: u64,
+    /// The bits of a linear address.
+    mask: u64,
+}
+
+impl Origin {
+    fn next_page(self, linear: u64) -> u64 {
+        (linear | OFFSET).wrapping_add(1) & self.mask
+    }
+}
+
 const ATTRS: MemTxAttrs = MemTxAttrs::UNSPECIFIED;
 
 impl Exec {
@@ -132,40 +147,56 @@ impl Exec {
 
     /// The first byte of the page after that of `linear`.
     pub(crate) fn next_page(&self, linear: u64) -> u64 {
-        self.wrap((linear | OFFSET).wrapping_add(1))
+        self.program().next_page(linear)
     }
 
     #[inline(never)]
     fn load_slowly<T: Int>(&mut self, linear: u64) -> Result<T, Fault> {
-        let user = self.tlb.user;
-        self.load_as(linear, user)
+        self.load_as(linear, self.program())
     }
 
     #[inline(never)]
     fn store_slowly<T: Int>(&mut self, linear: u64, value: T) -> Result<(), Fault> {
-        let user = self.tlb.user;
-        self.store_as(linear, value, user)
+        self.store_as(linear, value, self.program())
     }
 
     /// Loads as the processor itself does from its tables, whatever the privilege is.
     pub(crate) fn load_system<T: Int>(&mut self, linear: u64) -> Result<T, Fault> {
-        self.load_as(self.wrap(linear), 0)
+        let system = self.system();
+        self.load_as(linear & system.mask, system)
     }
 
     /// Stores as the processor itself does, whatever the privilege is.
     pub(crate) fn store_system<T: Int>(&mut self, linear: u64, value: T) -> Result<(), Fault> {
-        self.store_as(self.wrap(linear), value, 0)
+        let system = self.system();
+        self.store_as(linear & system.mask, value, system)
     }
 
-    fn load_as<T: Int>(&mut self, linear: u64, user: u64) -> Result<T, Fault> {
+    fn program(&self) -> Origin {
+        Origin {
+            user: self.tlb.user,
+            mask: self.wrap(u64::MAX),
+        }
+    }
+
+    /// Tables are at addresses of 64 bits in compatibility mode, too (Intel SDM vol. 3, 3.5.2).
+    fn system(&self) -> Origin {
+        Origin {
+            user: 0,
+            mask: if self.mode.is_long { u64::MAX } else { 0xffff_ffff },
+        }
+    }
+
+    fn load_as<T: Int>(&mut self, linear: u64, origin: Origin) -> Result<T, Fault> {
+        let user = origin.user;
         if (linear & OFFSET) + T::BYTES > PAGE {
-            let next = self.next_page(linear);
+            let next = origin.next_page(linear);
             self.place(linear, Access::Read, user)?;
             self.place(next, Access::Read, user)?;
             let mut value = 0;
             for byte in (0..T::BYTES).rev() {
-                let at = self.wrap(linear.wrapping_add(byte));
-                value = value << 8 | u64::from(self.load_as::<u8>(at, user)?);
+                let at = linear.wrapping_add(byte) & origin.mask;
+                value = value << 8 | u64::from(self.load_as::<u8>(at, origin)?);
             }
             return Ok(T::truncate(value));
         }
@@ -175,14 +206,15 @@ impl Exec {
         }
     }
 
-    fn store_as<T: Int>(&mut self, linear: u64, value: T, user: u64) -> Result<(), Fault> {
+    fn store_as<T: Int>(&mut self, linear: u64, value: T, origin: Origin) -> Result<(), Fault> {
+        let user = origin.user;
         if (linear & OFFSET) + T::BYTES > PAGE {
-            let next = self.next_page(linear);
+            let next = origin.next_page(linear);
             self.place(linear, Access::Write, user)?;
             self.place(next, Access::Write, user)?;
             for byte in 0..T::BYTES {
-                let at = self.wrap(linear.wrapping_add(byte));
-                self.store_as(at, low8(value.widen() >> (8 * byte)), user)?;
+                let at = linear.wrapping_add(byte) & origin.mask;
+                self.store_as(at, low8(value.widen() >> (8 * byte)), origin)?;
             }
             return Ok(());
         }

@@ -55,7 +55,7 @@ impl Exec {
                 may_execute: true,
             });
         }
-        if self.mode.is_64() && !is_canonical(linear) {
+        if self.mode.is_long && !is_canonical(linear) {
             let fault = self.gp(0);
             self.exception.not_canonical = Some(linear);
             return Err(fault);

@@ -274,3 +274,61 @@ fn fast_returns_lead_to_level_3_in_the_mode_that_rex_w_says() {
         }
     }
 }
+
+/// Where the lower 2 MiB are seen.
+const UPPER: u64 = 0xffff_8000_0000_0000;
+
+#[test]
+fn a_kernel_beyond_4_gib_serves_programs_in_compatibility_mode() {
+    // At level 3, in code of 32 bits: int 0x30; int 0x31.
+    let mut board = Board::protected(&[0xcd, 0x30, 0xcd, 0x31]);
+    // All of IA-32e mode's tables are beyond 4 GiB (Intel SDM vol. 3, 3.5.2, 7.14 and 8.7), and one crosses a page.
+    const IDT: u64 = 0x4ff8 - 16 * 0x30;
+    const STACK: u64 = UPPER + 0x7000;
+    for (at, entry) in [
+        (0x1_0800, 0x1_1007),
+        (0x1_1000, 0x1_2007),
+        (0x1_2000, 0x87_u64),
+        // Of what is below 4 GiB only the program is there.
+        (0x1_0000, 0x1_3007),
+        (0x1_3000, 0x1_4007),
+        (0x1_4000, 0x1_5007),
+        (0x1_5008, 0x1007),
+        (0x838, 0x00af_9b00_0000_ffff),
+        (0x9004, STACK),
+    ] {
+        board.load(at, &entry.to_le_bytes());
+    }
+    for (vector, handler) in [(0x30, UPPER + 0x5800), (0x31, UPPER + 0x5810)] {
+        board.load(
+            IDT + 16 * vector,
+            &gate(0x38, handler & 0xffff_ffff, 0xee).to_le_bytes(),
+        );
+        board.load(IDT + 16 * vector + 8, &(handler >> 32).to_le_bytes());
+    }
+    board.load(0x5800, &[0x48, 0xcf]); // iretq
+    board.load(0x5810, &[0xf4]); // hlt
+    board.set(|state| {
+        let sregs = &mut state.sregs;
+        (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (0x8000_0011, 0x1_0000, 0x20, 0x500);
+        sregs.gdt.base = UPPER + 0x800;
+        sregs.idt.base = UPPER + IDT;
+        sregs.idt.limit = 0xfff;
+        sregs.tr = Segment {
+            base: UPPER + 0x9000,
+            limit: 0x67,
+            selector: 0x28,
+            type_: 11,
+            present: true,
+            ..Segment::default()
+        };
+        (sregs.cs.selector, sregs.cs.dpl) = (0x1b, 3);
+        (sregs.ss.selector, sregs.ss.dpl) = (0x23, 3);
+    });
+    let regs = board.run_to_halt().regs;
+    assert_eq!((regs.rip, regs.rsp), (UPPER + 0x5811, STACK - 40));
+    let pushed: Vec<u64> = (0..5)
+        .map(|at| board.ram.load(0x7000 - 40 + 8 * at).unwrap())
+        .collect();
+    assert_eq!(pushed, [CODE + 4, 0x1b, 2, 0x8000, 0x23]);
+}
