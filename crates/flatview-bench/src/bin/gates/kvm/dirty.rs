@@ -93,11 +93,11 @@ pub(super) fn harvests(gates: &mut Gates) -> Result<()> {
     ] {
         let mut ours = ours(method)?;
         let mut bare = bare(method == Method::ManualProtect)?;
-        let costs = in_turns(gates.budget * 3, [&mut ours, &mut bare])?;
+        let costs = in_turns(gates.budget * 10, [&mut ours, &mut bare])?;
         row(gates, what.into(), costs).at_most(1.1);
     }
     let mut ring = ours(Method::Ring)?;
-    let [cost] = in_turns(gates.budget, [&mut ring])?;
+    let [cost] = in_turns(gates.budget * 4, [&mut ring])?;
     gates.add(GROUP, "harvest, ring", "us", cost.per(US));
     Ok(())
 }

@@ -89,7 +89,7 @@ impl Guest {
         window.write(CODE, &self.code)?;
         // The first two GiB as they are, in pages of 2 MiB, for everybody (Intel SDM vol. 3, 4.5).
         const SHARED: u64 = 7;
-        window.store(TABLES, TABLES + 0x1000 | SHARED)?;
+        window.store(TABLES, (TABLES + 0x1000) | SHARED)?;
         for gib in 0..2 {
             let directory = TABLES + 0x2000 + gib * 0x1000;
             window.store(TABLES + 0x1000 + gib * 8, directory | SHARED)?;

@@ -227,8 +227,8 @@ pub(super) fn many(gates: &mut Gates) -> Result<()> {
     let mut removals = [Vec::new(), Vec::new()];
     let [removed, bare_removed] = &mut removals;
     let mut ours = || -> Result<f64> {
-        let spent = wall(|| Ok(drop(machine.memory.update(add)?)))?;
-        removed.push(wall(|| Ok(drop(machine.memory.update(remove)?)))?);
+        let spent = wall(|| Ok(machine.memory.update(add).map(drop)?))?;
+        removed.push(wall(|| Ok(machine.memory.update(remove).map(drop)?))?);
         Ok(spent)
     };
     let mut bares = || -> Result<f64> {
