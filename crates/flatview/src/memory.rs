@@ -330,8 +330,9 @@ impl Memory {
         client: DirtyClients,
     ) -> Result<DirtyBitmap, Error> {
         let block = region.block_behind(bytes)?;
+        let harvest = block.harvest(bytes, client);
         self.sync_dirty_bitmap(region)?;
-        take_dirty(block, bytes, client, || {
+        take_dirty(block, harvest.finish(), bytes, client, || {
             self.clear_dirty_bitmap(region, bytes)?;
             self.shared().dirty_log_after_sync()
         })
@@ -350,7 +351,10 @@ impl Memory {
         client: DirtyClients,
     ) -> Result<bool, Error> {
         let block = region.block_behind(bytes)?;
-        let taken = take_dirty(block, bytes, client, || self.clear_dirty_bitmap(region, bytes))?;
+        let bitmap = DirtyBitmap::new(bytes);
+        let taken = take_dirty(block, bitmap, bytes, client, || {
+            self.clear_dirty_bitmap(region, bytes)
+        })?;
         Ok(!taken.is_empty())
     }
 
@@ -431,14 +435,14 @@ impl Memory {
     }
 }
 
-/// Takes a client's marks and tells of it. If that fails, the marks are back.
+/// Takes a client's marks, beside those in `bitmap`, and tells of it. If that fails, the marks are back.
 fn take_dirty(
     block: &RamBlock,
+    mut bitmap: DirtyBitmap,
     bytes: AddressRange,
     client: DirtyClients,
     tell: impl FnOnce() -> Result<(), Error>,
 ) -> Result<DirtyBitmap, Error> {
-    let mut bitmap = DirtyBitmap::new(bytes);
     block.take_dirty(bytes, client, &mut bitmap);
     tell().inspect_err(|_| block.put_back_dirty(&bitmap, client))?;
     Ok(bitmap)

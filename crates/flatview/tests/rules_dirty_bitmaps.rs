@@ -327,3 +327,46 @@ fn listeners_bring_in_what_they_know() {
     ));
     assert!(block.is_dirty(pages(1, 1), VGA), "no mark was lost");
 }
+
+/// What a kernel said before the harvest failed, or ended in a panic, is not lost: it is in the next one.
+#[test]
+fn what_came_to_a_harvest_that_fails_is_put_back() {
+    struct Fails(Mutex<u32>);
+    impl MemoryListener for Fails {
+        fn name(&self) -> &str {
+            "fails"
+        }
+        fn log_sync_mode(&self) -> LogSync {
+            LogSync::PerSection
+        }
+        fn log_sync(&self, section: &MemoryRegionSection<'_>) -> ListenerResult {
+            let range = section.range();
+            let block = range.region().ram_block().ok_or("memory has a block")?;
+            let call = {
+                let mut calls = self.0.lock().unwrap();
+                *calls += 1;
+                *calls
+            };
+            block.set_dirty_lebitmap(range.offset_in_region(), &[1 << call]);
+            match call {
+                2 => Err("no".into()),
+                3 => panic!("on purpose"),
+                _ => Ok(()),
+            }
+        }
+    }
+    let (board, ram, _) = board(8);
+    let listener: Arc<dyn MemoryListener> = Arc::new(Fails(Mutex::default()));
+    let _registration = board.space.register(listener).unwrap();
+    board.update(|tx| tx.set_log(&ram, true));
+    harvest(&board.memory, &ram, 8, VGA);
+    let bytes = pages(0, 8);
+    for _ in 0..2 {
+        board
+            .memory
+            .snapshot_and_clear_dirty(&ram, bytes, VGA)
+            .unwrap_err();
+    }
+    assert_eq!(harvest(&board.memory, &ram, 8, VGA), [2, 3, 4]);
+    assert_eq!(harvest(&board.memory, &ram, 8, VGA), [5]);
+}

@@ -101,6 +101,25 @@ impl DirtyBitmap {
         Some(self.base + index as u64 * 64 + u64::from(word.trailing_zeros()))
     }
 
+    /// Adds those pages of 64 from `page` on, a multiple of 64, that it covers. Returns the others.
+    pub(crate) fn absorb(&mut self, page: u64, marks: u64) -> u64 {
+        let place = page
+            .checked_sub(self.base)
+            .and_then(|page| self.words.get_mut(usize::try_from(page / 64).ok()?));
+        let Some(place) = place else {
+            return marks;
+        };
+        // The first and the last word may be covered in part.
+        let before = self.first.saturating_sub(page);
+        let within = self.end - page;
+        let low = u64::MAX
+            .checked_shl(u32::try_from(before).unwrap_or(64))
+            .unwrap_or(0);
+        let high = if within < 64 { (1 << within) - 1 } else { u64::MAX };
+        *place |= marks & low & high;
+        marks & !(low & high)
+    }
+
     /// Adds the pages of word `word` of a block's bitmap. Returns how many were new.
     pub(crate) fn add(&mut self, word: usize, marks: u64) -> u64 {
         let Some(place) = usize::try_from(self.base / 64)
@@ -112,5 +131,44 @@ impl DirtyBitmap {
         let new = marks & !*place;
         *place |= marks;
         u64::from(new.count_ones())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pages that it covers come to it, the others come back, whatever the ends are.
+    #[test]
+    fn a_word_is_taken_as_far_as_it_is_covered() {
+        for (first, end) in [
+            (0, 1),
+            (0, 64),
+            (3, 64),
+            (63, 65),
+            (64, 128),
+            (70, 71),
+            (5, 200),
+            (130, 131),
+        ] {
+            let bytes =
+                AddressRange::from_bounds(first << PAGE_SHIFT, (end << PAGE_SHIFT) - 1).expect("a range");
+            for page in [0, 64, 128, 192, 256] {
+                for marks in [0, 1, u64::MAX, 0x8000_0000_0000_0001, 0x0f0f_0f0f_0f0f_0f0f] {
+                    let mut bitmap = DirtyBitmap::new(bytes);
+                    let left = bitmap.absorb(page, marks);
+                    for bit in 0..64 {
+                        let (page, is_marked) = (page + bit, marks >> bit & 1 == 1);
+                        let covered = (first..end).contains(&page);
+                        assert_eq!(bitmap.has(page), is_marked && covered, "{page} of {first}..{end}");
+                        assert_eq!(
+                            left >> bit & 1 == 1,
+                            is_marked && !covered,
+                            "{page} of {first}..{end}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

@@ -39,6 +39,15 @@ pub(crate) struct DirtyLog {
     pages: u64,
     /// Which memory wants which clients: a block can be part of several.
     wanted: Mutex<Vec<(usize, DirtyClients)>>,
+    /// Who takes marks right now, and gets those of a kernel's bitmap directly.
+    harvest: Mutex<Option<Harvest>>,
+}
+
+/// A harvest for the only client that logs: what a kernel's bitmap says meanwhile need not be marked and taken, at two
+/// locked instructions a word.
+struct Harvest {
+    client: DirtyClients,
+    bitmap: DirtyBitmap,
 }
 
 /// In [`DirtyLog::marks`]: the long way has to be gone.
@@ -57,6 +66,7 @@ impl DirtyLog {
             maps: [const { OnceLock::new() }; 3],
             pages: size.div_ceil(1 << PAGE_SHIFT),
             wanted: Mutex::new(Vec::new()),
+            harvest: Mutex::new(None),
         }
     }
 
@@ -262,18 +272,49 @@ impl DirtyLog {
         pages
     }
 
+    /// Lets marks of a kernel's bitmap go to `bitmap`, until [`end_harvest`](Self::end_harvest). Not if another client
+    /// logs as well, or somebody harvests already: then false.
+    pub(crate) fn begin_harvest(&self, bitmap: DirtyBitmap, client: DirtyClients) -> bool {
+        let mut harvest = self.harvest.lock();
+        let begins = harvest.is_none() && self.clients() == client;
+        if begins {
+            *harvest = Some(Harvest { client, bitmap });
+        }
+        begins
+    }
+
+    /// What came since [`begin_harvest`](Self::begin_harvest).
+    pub(crate) fn end_harvest(&self) -> Option<DirtyBitmap> {
+        self.harvest.lock().take().map(|harvest| harvest.bitmap)
+    }
+
     /// Marks what a bitmap of the kernel's says: one bit for each page from `first_page` on, bit 0 of each word
     /// first.
     pub(crate) fn mark_words(&self, first_page: u64, words: &[u64], clients: DirtyClients) {
+        let mut harvest = self.harvest.lock();
+        // A client that began to log meanwhile needs a mark of its own.
+        let mut taken = harvest
+            .as_mut()
+            .filter(|harvest| harvest.client == clients)
+            .map(|harvest| &mut harvest.bitmap);
+        let mut mark = |page, word| {
+            let left = match &mut taken {
+                Some(bitmap) => bitmap.absorb(page, word),
+                None => word,
+            };
+            if left != 0 {
+                self.mark_word(page, left, clients);
+            }
+        };
         for (index, &word) in words.iter().enumerate().filter(|&(_, &word)| word != 0) {
             let page = first_page + index as u64 * 64;
             if page.is_multiple_of(64) {
-                self.mark_word(page, word, clients);
+                mark(page, word);
             } else {
                 // It lies across two words of ours.
                 let shift = page % 64;
-                self.mark_word(page - shift, word << shift, clients);
-                self.mark_word(page - shift + 64, word >> (64 - shift), clients);
+                mark(page - shift, word << shift);
+                mark(page - shift + 64, word >> (64 - shift));
             }
         }
     }

@@ -281,10 +281,46 @@ impl RamBlock {
             .sum()
     }
 
+    /// Lets what a kernel's bitmap says go to a harvest directly, where that is possible.
+    pub(crate) fn harvest(&self, bytes: AddressRange, client: DirtyClients) -> Harvesting<'_> {
+        let begun = self.0.log.begin_harvest(DirtyBitmap::new(bytes), client);
+        Harvesting {
+            block: begun.then_some(self),
+            bytes,
+            client,
+        }
+    }
+
     /// Undoes [`take_dirty`](Self::take_dirty).
     pub(crate) fn put_back_dirty(&self, bitmap: &DirtyBitmap, clients: DirtyClients) {
         for run in bitmap.runs() {
             self.0.log.mark(run.start(), len(run), clients);
+        }
+    }
+}
+
+/// A harvest under way. Dropped, it puts back what came to it.
+pub(crate) struct Harvesting<'a> {
+    /// `None`: it gets nothing directly.
+    block: Option<&'a RamBlock>,
+    bytes: AddressRange,
+    client: DirtyClients,
+}
+
+impl Harvesting<'_> {
+    /// What came to it.
+    pub(crate) fn finish(mut self) -> DirtyBitmap {
+        let came = self.block.take().and_then(|block| block.0.log.end_harvest());
+        came.unwrap_or_else(|| DirtyBitmap::new(self.bytes))
+    }
+}
+
+impl Drop for Harvesting<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block
+            && let Some(came) = block.0.log.end_harvest()
+        {
+            block.put_back_dirty(&came, self.client);
         }
     }
 }
