@@ -322,12 +322,15 @@ fn bytes_are_shuffled_by_an_assistant_only() {
     // pshufb xmm0, [0x5000]: backwards, but zeros for the first two; bits 4 to 6 do not count.
     let program = [0x66, 0x0f, 0x38, 0x00, 0x04, 0x25, 0, 0x50, 0, 0];
     let mut board = Board::long(&program);
-    let mut order: [u8; 16] = std::array::from_fn(|at| 0x70 | 15 - at as u8);
-    (order[0], order[1]) = (0x80, 0xff);
+    let order = [
+        0x80, 0xff, 0x7d, 0x7c, 0x7b, 0x7a, 0x79, 0x78, 7, 6, 5, 4, 3, 2, 1, 0,
+    ];
     board.load(0x5000, &order);
     board.set(|state| {
         state.sregs.cr4 |= 1 << 9;
-        state.fpu.xmm[0] = std::array::from_fn(|at| at as u8 + 100);
+        for (byte, value) in state.fpu.xmm[0].iter_mut().zip(100..) {
+            *byte = value;
+        }
     });
     let (exit, _, after) = step(&mut board, |_| ());
     assert_eq!((exit, after.regs.rip), (Exit::Stepped, CODE + 10));
