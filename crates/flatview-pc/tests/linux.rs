@@ -15,9 +15,48 @@ const INIT: &[u8] = b"#!/bin/busybox sh
 /bin/busybox uname -srm
 /bin/busybox grep MemTotal /proc/meminfo
 /bin/busybox seq 1 100 | while read n; do sum=$((sum + n)); echo $sum; done | /bin/busybox tail -n 1
+/bin/32-bits
 /bin/busybox echo INIT-DONE
 /bin/busybox poweroff -f
 ";
+
+/// `write(1, MESSAGE, 16)` and `exit(0)` by the system calls of 32-bit programs.
+const CODE_32: [u8; 31] = [
+    0xb8, 4, 0, 0, 0, // mov eax, 4
+    0xbb, 1, 0, 0, 0, // mov ebx, 1
+    0xb9, 0x73, 0x80, 0x04, 0x08, // mov ecx, 0x8048073
+    0xba, 16, 0, 0, 0, // mov edx, 16
+    0xcd, 0x80, // int 0x80
+    0xb8, 1, 0, 0, 0, // mov eax, 1
+    0x31, 0xdb, // xor ebx, ebx
+    0xcd, 0x80, // int 0x80
+];
+const MESSAGE: &[u8; 16] = b"32 bits work\r\n\r\n";
+
+/// A program for compatibility mode: the header and the only program header of an ELF file, and the code.
+fn program_of_32_bits() -> Vec<u8> {
+    const LOADED_AT: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    let size = HEADERS + 31 + 16;
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // An executable for the 386; sizes and numbers of headers.
+    for half in [2_u16, 3] {
+        file.extend(half.to_le_bytes());
+    }
+    for word in [1, LOADED_AT + HEADERS, 52, 0, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    for half in [52_u16, 32, 1, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    // All of the file is loaded, to be read and executed.
+    for word in [1, 0, LOADED_AT, LOADED_AT, size, size, 5, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(CODE_32);
+    file.extend(MESSAGE);
+    file
+}
 
 /// Without the self-tests of its ciphers, which are most of what this kernel would do, nor workarounds for processors.
 const SCRIPT: &str = "set root=hd0,msdos1
@@ -67,6 +106,7 @@ fn initial_files(busybox: &[u8]) -> Vec<u8> {
         ("proc", FOLDER, (0, 0), &[]),
         ("dev/console", CHARACTERS, (5, 1), &[]),
         ("bin/busybox", PROGRAM, (0, 0), busybox),
+        ("bin/32-bits", PROGRAM, (0, 0), &program_of_32_bits()),
         ("init", PROGRAM, (0, 0), INIT),
         ("TRAILER!!!", 0, (0, 0), &[]),
     ] {
@@ -97,8 +137,12 @@ fn linux_runs_programs_and_switches_off() {
     let end = guest.run_until(12_000, "power-off", |_| false);
     let said = guest.serial.get();
     assert_eq!(end, Some(End::PowerOff), "{said}");
-    for line in ["Linux 6.", "x86_64", "MemTotal:", "5050"] {
-        let programs = said.split_once("Run /init").unwrap().1;
+    let programs = said.split_once("Run /init").unwrap().1;
+    for line in ["Linux 6.", "x86_64", "MemTotal:", "5050", "32 bits work"] {
         assert!(programs.contains(line), "no {line:?} in {programs}");
+    }
+    // What the kernel prints about a processor that surprises it.
+    for line in ["Call Trace", "unchecked MSR"] {
+        assert!(!said.contains(line), "{said}");
     }
 }

@@ -92,7 +92,13 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     let end = pc.machine().run();
     drop(screen);
     drop(trace);
-    let end = end.map_err(BootError::Run)?;
+    let print_statistics = || {
+        if arguments.statistics {
+            output::error(&chosen.statistics().to_string());
+        }
+    };
+    // What a guest did that cannot go on is what they are asked for.
+    let end = end.map_err(BootError::Run).inspect_err(|_| print_statistics())?;
     if arguments.mtree || is_demo {
         console.line(&format!(
             "\nThe memory map at the end:\n\n{}",
@@ -110,9 +116,7 @@ pub(crate) fn run(arguments: &BootArgs) -> Result<Exit, Error> {
     console.line("");
     console.finish()?;
     output::error(&format!("flatview: {told} after {spent:.2} s{instructions}\n"));
-    if arguments.statistics {
-        output::error(&chosen.statistics().to_string());
-    }
+    print_statistics();
     Ok(match end {
         End::TripleFault { .. } => Exit::Crashed,
         End::Quit if interrupted.get() => Exit::Interrupted,

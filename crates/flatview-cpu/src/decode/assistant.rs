@@ -24,6 +24,10 @@ impl Translator<'_> {
                 let (s, size) = self.source(1, op)?;
                 assistant::crc32_run(s, size.unwrap_or_else(|| self.memory_size()))
             }
+            M::Pshufb => {
+                let s = self.operands(op)?;
+                assistant::pshufb_run(s)
+            }
             M::Stac => assistant::access_check::<true>,
             M::Clac => assistant::access_check::<false>,
             M::Clflushopt | M::Clwb => assistant::flush_line,

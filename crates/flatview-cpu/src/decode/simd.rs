@@ -110,7 +110,7 @@ impl Translator<'_> {
     }
 
     /// A register, and another one or memory; which of the two.
-    fn operands(&self, op: &mut Op) -> Option<u8> {
+    pub(super) fn operands(&self, op: &mut Op) -> Option<u8> {
         op.dst = xmm(self.register(0))?;
         self.wide_source(op)
     }

@@ -10,6 +10,11 @@ const VARIABLE: u64 = 8;
 const FIXED: [u32; 11] = [
     0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
 ];
+/// AMD's: no encryption of memory, and fixed ranges that are as Intel's (AMD APM vol. 2, 3.2.1).
+const SYSCFG: u32 = 0xc001_0010;
+/// AMD's: no message goes out when interrupts are pending, and HLT stops no timer (AMD's BIOS and Kernel Developer's
+/// Guide for family 0Fh, Interrupt Pending Message Register).
+const INTERRUPT_PENDING: u32 = 0xc001_0055;
 pub(crate) const EFER_SCE: u64 = 1;
 const EFER_NXE: u64 = 1 << 11;
 /// What `WRMSR` can set in EFER: SCE, LME, NXE; and LMA, which is the processor's.
@@ -69,6 +74,8 @@ impl Exec {
             // Feature control: locked. Microcode: none. Machine checks: none.
             0x3a => 1,
             0x8b | 0x179 | 0x17a => 0,
+            // Linux reads these on every processor of this family.
+            SYSCFG | INTERRUPT_PENDING => 0,
             // 8 variable ranges, fixed ranges, write-combining.
             0xfe => VARIABLE | 1 << 8 | 1 << 10,
             0xc000_0080 => self.msrs.efer,
@@ -118,7 +125,11 @@ impl Exec {
     /// Whether only the accelerator that an assistant works for knows what is in the register: the APIC's, and what
     /// says what the processor is.
     fn is_elsewhere(&self, msr: u32) -> bool {
-        self.is_assistant && matches!(msr, 0x1b | 0x3a | 0x79 | 0x8b | 0xfe | 0x179 | 0x17a)
+        self.is_assistant
+            && matches!(
+                msr,
+                0x1b | 0x3a | 0x79 | 0x8b | 0xfe | 0x179 | 0x17a | SYSCFG | INTERRUPT_PENDING
+            )
     }
 
     fn set_efer(&mut self, value: u64) -> Result<(), Fault> {

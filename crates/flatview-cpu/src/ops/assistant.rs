@@ -1,7 +1,7 @@
 //! Instructions that the CPU has only as an assistant: its own CPUID does not say that it has them, and #UD is the
 //! answer then. Another accelerator's may, and such accelerators leave them to others.
 
-use super::{Op, R, Run, bits};
+use super::{M, Op, R, Run, bits};
 use crate::exec::{Exec, Fault, Flow, Step, is_canonical};
 use crate::flags::{AC, ARITHMETIC, CF, ZF};
 use crate::int::{Int, low8, low32};
@@ -64,6 +64,26 @@ fn crc32<T: Int, const S: u8>(e: &mut Exec, op: &Op) -> Step {
 /// The function of `CRC32`.
 pub(crate) fn crc32_run(s: u8, size: u8) -> Run {
     by_place!(s, size, crc32)
+}
+
+/// `PSHUFB` with SSE registers: each byte is the one that the source says by its lowest four bits, or 0 if its highest
+/// bit is set.
+fn pshufb<const S: u8>(e: &mut Exec, op: &Op) -> Step {
+    need_assistant(e)?;
+    e.need_sse()?;
+    let order = e.wide_source::<S>(op, 16)?.to_le_bytes();
+    let bytes = e.xmm(op.dst).to_le_bytes();
+    let shuffled = order.map(|from| match from {
+        0..0x80 => bytes[usize::from(from % 16)],
+        _ => 0,
+    });
+    *e.xmm(op.dst) = u128::from_le_bytes(shuffled);
+    e.after::<R, S>()
+}
+
+/// The function of `PSHUFB`.
+pub(crate) fn pshufb_run(s: u8) -> Run {
+    if s == R { pshufb::<R> } else { pshufb::<M> }
 }
 
 /// `CLAC`, `STAC`.

@@ -316,3 +316,37 @@ fn an_injection_is_a_step() {
     assert!(matches!(exit, Exit::Unemulated(_)));
     assert_eq!(after, before);
 }
+
+#[test]
+fn bytes_are_shuffled_by_an_assistant_only() {
+    // pshufb xmm0, [0x5000]: backwards, but zeros for the first two; bits 4 to 6 do not count.
+    let program = [0x66, 0x0f, 0x38, 0x00, 0x04, 0x25, 0, 0x50, 0, 0];
+    let mut board = Board::long(&program);
+    let order = [
+        0x80, 0xff, 0x7d, 0x7c, 0x7b, 0x7a, 0x79, 0x78, 7, 6, 5, 4, 3, 2, 1, 0,
+    ];
+    board.load(0x5000, &order);
+    board.set(|state| {
+        state.sregs.cr4 |= 1 << 9;
+        for (byte, value) in state.fpu.xmm[0].iter_mut().zip(100..) {
+            *byte = value;
+        }
+    });
+    let (exit, _, after) = step(&mut board, |_| ());
+    assert_eq!((exit, after.regs.rip), (Exit::Stepped, CODE + 10));
+    let shuffled = [
+        0, 0, 113, 112, 111, 110, 109, 108, 107, 106, 105, 104, 103, 102, 101, 100,
+    ];
+    assert_eq!(after.fpu.xmm[0], shuffled);
+    // Not if its operand is not aligned, nor by the CPU itself.
+    let (_, _, after) = step(
+        &mut guarded(&[0x66, 0x0f, 0x38, 0x00, 0x04, 0x25, 1, 0x50, 0, 0]),
+        |state| {
+            state.sregs.cr4 |= 1 << 9;
+        },
+    );
+    assert_eq!(after.regs.rip, 0x3000 + 16 * 13);
+    let mut board = Board::protected(&[0x66, 0x0f, 0x38, 0x00, 0xc1]);
+    board.set(|state| state.sregs.cr4 |= 1 << 9);
+    assert_eq!(board.run_to_exception(), 6);
+}

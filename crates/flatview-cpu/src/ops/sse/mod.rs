@@ -107,7 +107,7 @@ impl Exec {
     }
 
     /// The source: a register, or memory, which has to be aligned if it is 16 bytes.
-    fn wide_source<const S: u8>(&mut self, op: &Op, size: u8) -> Result<u128, Fault> {
+    pub(super) fn wide_source<const S: u8>(&mut self, op: &Op, size: u8) -> Result<u128, Fault> {
         if S == R {
             Ok(self.sse.xmm[usize::from(op.src % 16)])
         } else {
@@ -115,7 +115,7 @@ impl Exec {
         }
     }
 
-    fn xmm(&mut self, number: u8) -> &mut u128 {
+    pub(super) fn xmm(&mut self, number: u8) -> &mut u128 {
         &mut self.sse.xmm[usize::from(number % 16)]
     }
 }
