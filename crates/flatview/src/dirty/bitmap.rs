@@ -1,5 +1,7 @@
 //! Bitmaps of pages, as a harvest returns them.
 
+use std::ops::Range;
+
 use super::PAGE_SHIFT;
 use crate::address::AddressRange;
 
@@ -101,6 +103,31 @@ impl DirtyBitmap {
         Some(self.base + index as u64 * 64 + u64::from(word.trailing_zeros()))
     }
 
+    /// Adds the pages of those words that it covers whole; the first one is of 64 pages from `page` on, a multiple of 64.
+    /// Returns which they are.
+    pub(crate) fn absorb_words(&mut self, page: u64, words: &[u64]) -> Range<usize> {
+        // Words of this bitmap, and of `words`, by the same count: from page 0 on.
+        let (base, from) = (self.base / 64, page / 64);
+        let start = self.first.div_ceil(64).max(from);
+        let end = (self.end / 64).min(from + words.len() as u64);
+        let within = |word: u64, base: u64| usize::try_from(word - base).ok();
+        let places = within(start, base).zip(within(end.max(start), base));
+        let given = within(start, from).zip(within(end.max(start), from));
+        let (Some(places), Some(given)) = (places, given) else {
+            return 0..0;
+        };
+        let (Some(here), Some(marks)) = (
+            self.words.get_mut(places.0..places.1),
+            words.get(given.0..given.1),
+        ) else {
+            return 0..0;
+        };
+        for (place, marks) in here.iter_mut().zip(marks) {
+            *place |= marks;
+        }
+        given.0..given.1
+    }
+
     /// Adds those pages of 64 from `page` on, a multiple of 64, that it covers. Returns the others.
     pub(crate) fn absorb(&mut self, page: u64, marks: u64) -> u64 {
         let place = page
@@ -137,6 +164,40 @@ impl DirtyBitmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whole words come to it at once, as one by one.
+    #[test]
+    fn words_that_are_covered_whole_are_taken_at_once() {
+        let words: Vec<u64> = (0..8).map(|index| 0x0101_0101_0101_0101 << index).collect();
+        for (first, end) in [
+            (0, 64),
+            (0, 512),
+            (3, 200),
+            (64, 128),
+            (70, 120),
+            (130, 700),
+            (600, 700),
+        ] {
+            let bytes =
+                AddressRange::from_bounds(first << PAGE_SHIFT, (end << PAGE_SHIFT) - 1).expect("a range");
+            for page in [0, 64, 192, 640] {
+                let (mut bitmap, mut expected) = (DirtyBitmap::new(bytes), DirtyBitmap::new(bytes));
+                let taken = bitmap.absorb_words(page, &words);
+                for (index, &word) in words.iter().enumerate() {
+                    let at = page + index as u64 * 64;
+                    assert_eq!(
+                        taken.contains(&index),
+                        at >= first && at + 64 <= end,
+                        "{at} of {first}..{end}"
+                    );
+                    if taken.contains(&index) {
+                        expected.absorb(at, word);
+                    }
+                }
+                assert_eq!(bitmap, expected, "{page} into {first}..{end}");
+            }
+        }
+    }
 
     /// The pages that it covers come to it, the others come back, whatever the ends are.
     #[test]

@@ -194,7 +194,11 @@ impl DirtyLog {
 
     /// The words of a bitmap that have the pages of `size` bytes in them, and which of their bits those are.
     #[inline]
-    fn words(&self, offset: u64, size: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
+    fn words(
+        &self,
+        offset: u64,
+        size: u64,
+    ) -> impl ExactSizeIterator<Item = (usize, u64)> + DoubleEndedIterator + use<> {
         let first = offset >> PAGE_SHIFT;
         let end = match size {
             0 => first,
@@ -259,11 +263,19 @@ impl DirtyLog {
             pages += bitmap.add(word, marks);
             taken = true;
         };
-        // Nearly all words are whole, and nearly all of them are empty.
-        for (word, mask) in self.words(offset, size) {
-            let here = &map[word];
-            if here.load(Ordering::Relaxed) & mask != 0 {
-                take(here, word, mask);
+        let mut words = self.words(offset, size);
+        let (first, last) = (words.next(), words.next_back());
+        for (word, mask) in first.into_iter().chain(last) {
+            if map[word].load(Ordering::Relaxed) & mask != 0 {
+                take(&map[word], word, mask);
+            }
+        }
+        // All others are whole, and nearly all of them are empty.
+        if let Some((first, _)) = words.next() {
+            for (index, here) in map[first..=first + words.len()].iter().enumerate() {
+                if here.load(Ordering::Relaxed) != 0 {
+                    take(here, first + index, u64::MAX);
+                }
             }
         }
         if taken {
@@ -297,6 +309,10 @@ impl DirtyLog {
             .as_mut()
             .filter(|harvest| harvest.client == clients)
             .map(|harvest| &mut harvest.bitmap);
+        let whole = match &mut taken {
+            Some(bitmap) if first_page.is_multiple_of(64) => bitmap.absorb_words(first_page, words),
+            _ => 0..0,
+        };
         let mut mark = |page, word| {
             let left = match &mut taken {
                 Some(bitmap) => bitmap.absorb(page, word),
@@ -306,7 +322,9 @@ impl DirtyLog {
                 self.mark_word(page, left, clients);
             }
         };
-        for (index, &word) in words.iter().enumerate().filter(|&(_, &word)| word != 0) {
+        let before = words.iter().enumerate().take(whole.start);
+        let after = words.iter().enumerate().skip(whole.end);
+        for (index, &word) in before.chain(after).filter(|&(_, &word)| word != 0) {
             let page = first_page + index as u64 * 64;
             if page.is_multiple_of(64) {
                 mark(page, word);

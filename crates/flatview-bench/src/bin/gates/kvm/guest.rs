@@ -16,7 +16,7 @@ pub(super) const GIB: u64 = 1 << 30;
 
 const CODE: u64 = 0x1000;
 const TABLES: u64 = 0x2_0000;
-/// [`spin`] is told to stop, and says that it runs.
+/// A guest that spins is told to stop, and says that it runs.
 const STOP: u64 = 0x3_8000;
 const RUNS: u64 = 0x3_8008;
 
