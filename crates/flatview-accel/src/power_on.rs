@@ -13,7 +13,15 @@ const PAT: u64 = 0x0007_0406_0007_0406;
 const MISC_ENABLE: u64 = 1;
 /// 32.11, SMBASE.
 const SMBASE: u32 = 0x3_0000;
+const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
+const CR0_PE: u64 = 1;
+const CR0_MP: u64 = 1 << 1;
+const CR0_NE: u64 = 1 << 5;
+const CR0_WP: u64 = 1 << 16;
+const CR0_PG: u64 = 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+const CR4_OSFXSR: u64 = 1 << 9;
 
 impl VcpuState {
     /// The state after power-on of a processor whose CPUID leaf 1 has `signature` in EAX: RDX has it then.
@@ -35,6 +43,38 @@ impl VcpuState {
             ..VcpuState::default()
         };
         state.init(signature)
+    }
+
+    /// Begins a program in 64-bit user mode at `rip`, with the 4-level page tables at physical address `cr3` and the
+    /// stack at `rsp`: no kernel is needed for code that only computes and touches memory. SSE can be used. There is no
+    /// IDT worth the name: an exception is a triple fault.
+    pub fn enter_user_mode(&mut self, cr3: u64, rip: u64, rsp: u64) {
+        let data = Segment {
+            limit: 0xffff_ffff,
+            selector: 0x2b,
+            type_: 3,
+            present: true,
+            dpl: 3,
+            db: true,
+            s: true,
+            g: true,
+            ..Segment::default()
+        };
+        let sregs = &mut self.sregs;
+        (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+        sregs.cs = Segment {
+            selector: 0x33,
+            type_: 11,
+            db: false,
+            l: true,
+            ..data
+        };
+        sregs.cr3 = cr3;
+        // Vol. 3, 2.5 and 2.2.1.
+        sregs.cr4 |= CR4_PAE | CR4_OSFXSR;
+        sregs.efer |= EFER_LME | EFER_LMA;
+        sregs.cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
+        (self.regs.rip, self.regs.rsp, self.regs.rflags) = (rip, rsp, RFLAGS);
     }
 
     /// The state that INIT makes of this one. The x87, SSE, the MSRs, SMBASE and the cache bits of CR0 stay.

@@ -100,7 +100,7 @@ impl Machine {
         let config = self.board.vcpu(index);
         let mut vcpu = kvm.create_kvm_vcpu(config.clone()).unwrap();
         let mut state = vcpu.state().unwrap();
-        support::user_mode(&mut state, TABLES, CODE, 0);
+        state.enter_user_mode(TABLES, CODE, 0);
         state.regs.rsi = ARRAY;
         state.regs.rdx = WORDS;
         state.regs.rdi = report(index);

@@ -8,7 +8,7 @@
 
 mod support;
 
-use flatview_accel::{Exit, Vcpu};
+use flatview_accel::{Exit, Vcpu, VcpuState};
 use flatview_kvm::KvmConfig;
 use support::Board;
 
@@ -70,7 +70,7 @@ fn an_instruction_of_a_program_that_is_not_emulated() {
     let code = [0xd9, 0x04, 0x25, 0, 0, 0x10, 0, 0xeb, 0xfe]; // fld dword [0x100000]; jmp $
     let config = board.vcpu(0);
     let control = config.control.clone();
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
+    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, VcpuState::enter_user_mode);
     control.set_deadline(control.clock().now() + 1_000_000_000);
     let exit = vcpu.run().unwrap();
     let state = vcpu.state().unwrap();
@@ -117,7 +117,7 @@ fn steps_in_user_mode() {
     let code = [0xff, 0xc0, 0xeb, 0xfc]; // inc eax; jmp back
     let config = board.vcpu(0);
     let control = config.control.clone();
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
+    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, VcpuState::enter_user_mode);
     match vcpu.step() {
         Ok(exit) => assert_eq!(exit, Exit::Stepped),
         Err(error) => {

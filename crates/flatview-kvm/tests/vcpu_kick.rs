@@ -22,7 +22,7 @@ fn user_mode() -> Option<(KvmVcpu, Arc<Control>)> {
     let board = Board::new();
     let config = board.vcpu(0);
     let control = Arc::clone(&config.control);
-    let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, support::user_mode);
+    let vcpu = support::long_mode_vcpu(&kvm, &board, &FOREVER, config, VcpuState::enter_user_mode);
     Some((vcpu, control))
 }
 
@@ -206,7 +206,7 @@ fn nobody_waits_for_a_guest() {
     let region = board.memory.region("device").io(0x1000, device.clone());
     board.map(&region, 0x10_0000, 0);
     let code = [0x8a, 0x04, 0x25, 0x00, 0x00, 0x10, 0x00, 0xeb, 0xfe]; // mov al, [0x100000]; jmp $
-    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, support::user_mode);
+    let mut vcpu = support::long_mode_vcpu(&kvm, &board, &code, config, VcpuState::enter_user_mode);
     let runs = thread::spawn(move || vcpu.run().unwrap());
     flatview_testkit::wait_until(|| !device.take().is_empty());
     let unplugged = board

@@ -5,7 +5,7 @@ use std::array::from_fn;
 use flatview_accel::{
     DebugRegs, DescriptorTable, Fpu, Injection, InjectionKind, Regs, Segment, Sregs, VcpuState,
 };
-use kvm_bindings as kvm;
+use kvm_bindings::{self as kvm, kvm_regs};
 
 /// `KVM_X86_SHADOW_INT_MOV_SS` and `KVM_X86_SHADOW_INT_STI`.
 const SHADOW_MOV_SS: u8 = 1;
@@ -21,50 +21,22 @@ const XSTATE_BV: usize = 512 / 4;
 /// Of the components in XSTATE_BV.
 const X87_AND_SSE: u32 = 3;
 
-pub(super) fn regs_to_kvm(regs: &Regs) -> kvm::kvm_regs {
-    kvm::kvm_regs {
-        rax: regs.rax,
-        rbx: regs.rbx,
-        rcx: regs.rcx,
-        rdx: regs.rdx,
-        rsi: regs.rsi,
-        rdi: regs.rdi,
-        rsp: regs.rsp,
-        rbp: regs.rbp,
-        r8: regs.r8,
-        r9: regs.r9,
-        r10: regs.r10,
-        r11: regs.r11,
-        r12: regs.r12,
-        r13: regs.r13,
-        r14: regs.r14,
-        r15: regs.r15,
-        rip: regs.rip,
-        rflags: regs.rflags,
-    }
+/// Two functions between structures whose fields are the same.
+macro_rules! both_ways {
+    ($to:ident: $ours:ident -> $theirs:ident: $from:ident, $($field:ident)*) => {
+        pub(super) fn $to(ours: &$ours) -> $theirs {
+            $theirs { $($field: ours.$field,)* }
+        }
+
+        pub(super) fn $from(theirs: &$theirs) -> $ours {
+            $ours { $($field: theirs.$field,)* }
+        }
+    };
 }
 
-pub(super) fn regs_from_kvm(regs: &kvm::kvm_regs) -> Regs {
-    Regs {
-        rax: regs.rax,
-        rbx: regs.rbx,
-        rcx: regs.rcx,
-        rdx: regs.rdx,
-        rsi: regs.rsi,
-        rdi: regs.rdi,
-        rsp: regs.rsp,
-        rbp: regs.rbp,
-        r8: regs.r8,
-        r9: regs.r9,
-        r10: regs.r10,
-        r11: regs.r11,
-        r12: regs.r12,
-        r13: regs.r13,
-        r14: regs.r14,
-        r15: regs.r15,
-        rip: regs.rip,
-        rflags: regs.rflags,
-    }
+both_ways! {
+    regs_to_kvm: Regs -> kvm_regs: regs_from_kvm,
+    rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags
 }
 
 fn segment_to_kvm(segment: &Segment) -> kvm::kvm_segment {

@@ -145,7 +145,7 @@ impl Rig {
 
 fn start(vcpu: &mut KvmVcpu, code: u64, set: impl FnOnce(&mut flatview_accel::Regs)) {
     let mut state = vcpu.state().unwrap();
-    support::user_mode(&mut state, TABLES, code, 0x8000);
+    state.enter_user_mode(TABLES, code, 0x8000);
     set(&mut state.regs);
     vcpu.set_state(&state).unwrap();
 }

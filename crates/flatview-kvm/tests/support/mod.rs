@@ -15,7 +15,7 @@ use flatview::{
     AccessRules, AddressSpace, Endianness, MemTxAttrs, MemTxError, Memory, MemoryRegionOps, RamBlock, Region,
     Size, Transaction, UnassignedIo,
 };
-use flatview_accel::{Clock, Control, NoInterrupts, Segment, Vcpu, VcpuConfig, VcpuState};
+use flatview_accel::{Clock, Control, NoInterrupts, Vcpu, VcpuConfig, VcpuState};
 use flatview_kvm::{KvmAccelerator, KvmConfig, KvmVcpu};
 
 /// KVM as `config` says; `None`, after a loud word, where there is none.
@@ -144,39 +144,6 @@ pub(crate) fn real_mode(state: &mut VcpuState, ip: u16) {
     state.regs.rflags = 2;
 }
 
-/// 64-bit mode at privilege level 3 with [identity tables](Board::identity_tables): native code, also on a KVM that
-/// emulates a guest's kernel.
-pub(crate) fn user_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) {
-    let data = Segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector: 0x2b,
-        type_: 3,
-        present: true,
-        dpl: 3,
-        db: true,
-        s: true,
-        g: true,
-        ..Segment::default()
-    };
-    let sregs = &mut state.sregs;
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cs = Segment {
-        selector: 0x33,
-        type_: 11,
-        db: false,
-        l: true,
-        ..data
-    };
-    sregs.cr3 = tables;
-    sregs.cr4 |= 1 << 5 | 1 << 9;
-    sregs.efer |= 1 << 8 | 1 << 10;
-    sregs.cr0 = 0x8005_0033;
-    state.regs.rip = rip;
-    state.regs.rsp = rsp;
-    state.regs.rflags = 2;
-}
-
 /// A device that notes what it is asked, and answers every read with the low bytes of one value.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
@@ -244,9 +211,9 @@ pub(crate) fn real_mode_vcpu_with(
     vcpu
 }
 
-/// 64-bit mode at privilege level 0; otherwise as [`user_mode`].
+/// 64-bit mode at privilege level 0; otherwise as [`VcpuState::enter_user_mode`].
 pub(crate) fn kernel_mode(state: &mut VcpuState, tables: u64, rip: u64, rsp: u64) {
-    user_mode(state, tables, rip, rsp);
+    state.enter_user_mode(tables, rip, rsp);
     let sregs = &mut state.sregs;
     for segment in [
         &mut sregs.cs,

@@ -1,7 +1,7 @@
 //! Guests: a few bytes of code in the lowest 256 KiB, and the registers that they begin with.
 
 use flatview::RamBlock;
-use flatview_accel::{Segment, VcpuState};
+use flatview_accel::VcpuState;
 
 use crate::table::Result;
 
@@ -58,7 +58,7 @@ impl Guest {
         knock_and_repeat(&mut code);
         Guest {
             code,
-            begin: user_mode,
+            begin: |state| state.enter_user_mode(TABLES, CODE, 0),
         }
     }
 
@@ -79,7 +79,7 @@ impl Guest {
         knock_and_repeat(&mut code);
         Guest {
             code,
-            begin: user_mode,
+            begin: |state| state.enter_user_mode(TABLES, CODE, 0),
         }
     }
 
@@ -116,38 +116,6 @@ fn real_mode(state: &mut VcpuState) {
     sregs.ds.base = DOOR;
     state.regs.rip = CODE;
     state.regs.rdx = PORT.into();
-    state.regs.rflags = 2;
-}
-
-/// 64-bit mode at privilege level 3: native code, also on a KVM that emulates a guest's kernel.
-fn user_mode(state: &mut VcpuState) {
-    let data = Segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector: 0x2b,
-        type_: 3,
-        present: true,
-        dpl: 3,
-        db: true,
-        s: true,
-        g: true,
-        ..Segment::default()
-    };
-    let sregs = &mut state.sregs;
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cs = Segment {
-        selector: 0x33,
-        type_: 11,
-        db: false,
-        l: true,
-        ..data
-    };
-    sregs.cr3 = TABLES;
-    // PAE and OSFXSR; LME and LMA; PG, WP, NE, ET, MP, PE (Intel SDM vol. 3, 2.5 and 2.2.1).
-    sregs.cr4 |= 1 << 5 | 1 << 9;
-    sregs.efer |= 1 << 8 | 1 << 10;
-    sregs.cr0 = 0x8001_0033;
-    state.regs.rip = CODE;
     state.regs.rflags = 2;
 }
 
