@@ -24,13 +24,14 @@ mod random_test;
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use flatview::listener::{LogSync, priority};
 use flatview::{
     DirtyClients, FlatRange, FlatView, ListenerResult, MemoryListener, MemoryRegionSection, Undo, ViewChange,
 };
 
+use crate::lock::lock;
 use crate::vm::Vm;
 use crate::{KvmError, dirty};
 use batch::{Kernel, Queue};
@@ -58,7 +59,7 @@ impl KvmMemoryListener {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     fn kernel(&self) -> Kernel<'_> {

@@ -1,8 +1,9 @@
 //! What a commit does to the kernel's slots, all of it or nothing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::pieces::Piece;
+use crate::lock::lock;
 use crate::slots::SlotTable;
 use crate::vm::Vm;
 use crate::{KvmError, Slot, SlotFlags, dirty};
@@ -110,7 +111,7 @@ pub(crate) struct Kernel<'a> {
 
 impl<'a> Kernel<'a> {
     pub(crate) fn table(self) -> MutexGuard<'a, SlotTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.table)
     }
 
     fn next_id(self) -> Result<u32, KvmError> {
