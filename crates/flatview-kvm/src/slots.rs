@@ -36,7 +36,15 @@ pub struct Slot {
     pub block_offset: u64,
 }
 
+/// The smallest pages of x86, in bytes: what slots and their dirty logs consist of.
+pub(crate) const PAGE_SIZE: u64 = 4096;
+
 impl Slot {
+    /// Whether the kernel notes what the guest writes to it.
+    pub(crate) fn logs(&self) -> bool {
+        self.flags.contains(SlotFlags::LOG_DIRTY_PAGES)
+    }
+
     /// Behind its last byte.
     pub(crate) fn end(&self) -> u64 {
         // A slot ends at most at 2^64, and 2^64 itself is refused by the kernel.

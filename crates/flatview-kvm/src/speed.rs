@@ -10,12 +10,12 @@ use flatview::RamBlock;
 use kvm_bindings::KVM_EXIT_HLT;
 use kvm_ioctls::VcpuFd;
 
+use crate::slots::PAGE_SIZE;
 use crate::vm::Vm;
 use crate::{KvmConfig, KvmError, Slot, SlotFlags};
 
 /// Where the loop is.
 const CODE: u16 = 0x100;
-const PAGE: u64 = 0x1000;
 /// `dec cx; jnz`, again and again, and `hlt`.
 const LOOP: [u8; 4] = [0x49, 0x75, 0xfd, 0xf4];
 /// The first attempt: a third of a millisecond where each instruction is interpreted.
@@ -53,14 +53,14 @@ fn code() -> Result<Slot, KvmError> {
         ioctl: "mmap",
         source,
     };
-    let block = RamBlock::anonymous(PAGE).map_err(|error| failed(std::io::Error::other(error)))?;
+    let block = RamBlock::anonymous(PAGE_SIZE).map_err(|error| failed(std::io::Error::other(error)))?;
     let window = block.window(CODE.into(), LOOP.len() as u64);
     let written = window.is_some_and(|window| window.write(0, &LOOP).is_ok());
     match block.host_address() {
         Some(host_address) if written => Ok(Slot {
             id: 0,
             gpa: 0,
-            size: PAGE,
+            size: PAGE_SIZE,
             host_address,
             flags: SlotFlags::empty(),
             block,

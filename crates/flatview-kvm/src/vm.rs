@@ -17,7 +17,7 @@ use crate::dirty::{self, Dirty};
 use crate::gate::Gate;
 use crate::irq::Irq;
 use crate::slots::SlotTable;
-use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags, capabilities, sys};
+use crate::{Capabilities, KvmConfig, KvmError, Slot, capabilities, sys};
 
 /// Everything that listeners and vCPUs share.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Vm {
         let before = self.dirty.note(slot);
         self.set_memory_region(slot, slot.size)
             .inspect_err(|_| self.dirty.restore(slot, before))?;
-        if !slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES) {
+        if !slot.logs() {
             dirty::forget(self, slot.id);
         }
         Ok(())

@@ -51,13 +51,11 @@ pub(crate) use ring::{VcpuRing, log_sync_global};
 
 use crate::capabilities::enable;
 use crate::lock::lock;
+use crate::slots::PAGE_SIZE;
 use crate::vm::Vm;
-use crate::{Capabilities, KvmConfig, KvmError, Slot, SlotFlags};
+use crate::{Capabilities, KvmConfig, KvmError, Slot};
 use reaper::Reaper;
 use ring::Ring;
-
-/// The kernel's pages, in bytes.
-const PAGE_SIZE: u64 = 1 << 12;
 
 /// How the kernel tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,12 +174,13 @@ impl Dirty {
     /// Notes a slot, if it logs, before the kernel is told of it. Returns what was known of it before.
     pub(crate) fn note(&self, slot: &Slot) -> Option<Logged> {
         // What was seen is of a bitmap that the kernel may have thrown away since.
-        logs(slot).then(|| self.state().slots.insert(slot.id, Logged::new(slot)))?
+        slot.logs()
+            .then(|| self.state().slots.insert(slot.id, Logged::new(slot)))?
     }
 
     /// Takes [`note`](Self::note) back: the kernel refused.
     pub(crate) fn restore(&self, slot: &Slot, before: Option<Logged>) {
-        if logs(slot) {
+        if slot.logs() {
             let mut state = self.state();
             match before {
                 Some(before) => state.slots.insert(slot.id, before),
@@ -198,10 +197,6 @@ impl Dirty {
 /// In which word of a bitmap the bit of a page is.
 fn word_of(page: u64) -> usize {
     (page / 64) as usize
-}
-
-fn logs(slot: &Slot) -> bool {
-    slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES)
 }
 
 /// The slot `id` is gone, or logs no longer. What rings have of it is marked.

@@ -42,10 +42,7 @@ impl Queue {
         self.gone.retain(|gpa| stays.binary_search(gpa).is_err());
         flags.sort_unstable_by_key(|&(gpa, _)| gpa);
         flags.retain(|&(gpa, flags)| table.at(gpa).is_some_and(|slot| slot.flags != flags));
-        let logs = |gpa: &u64| {
-            let slot = table.at(*gpa);
-            slot.is_some_and(|slot| slot.flags.contains(SlotFlags::LOG_DIRTY_PAGES))
-        };
+        let logs = |gpa: &u64| table.at(*gpa).is_some_and(Slot::logs);
         let meets_old = |piece: &Piece| table.meeting(piece.gpa, piece.last()).next().is_some();
         let overlaps = !self.gone.is_empty() && self.wanted.iter().any(meets_old);
         Batch {

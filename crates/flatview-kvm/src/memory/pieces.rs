@@ -2,11 +2,9 @@
 
 use flatview::{DirtyClients, FlatRange, RamBlock, RegionKind};
 
+use crate::slots::PAGE_SIZE;
 use crate::vm::Vm;
 use crate::{Slot, SlotFlags};
-
-/// The smallest pages of x86, in bytes: what slots consist of.
-const PAGE: u64 = 4096;
 
 /// A slot that has no number yet.
 #[derive(Clone, Debug)]
@@ -117,15 +115,16 @@ fn whole(range: &FlatRange, clients: DirtyClients, vm: &Vm) -> Option<Piece> {
     let shown = last.checked_sub(range.start())? + 1;
     // A region can be larger than its block (rule B6).
     let there = block.max_size().saturating_sub(range.offset_in_region());
-    let skipped = range.start().wrapping_neg() % PAGE;
-    let size = shown.min(there).saturating_sub(skipped) / PAGE * PAGE;
+    let skipped = range.start().wrapping_neg() % PAGE_SIZE;
+    let size = shown.min(there).saturating_sub(skipped) / PAGE_SIZE * PAGE_SIZE;
     if size == 0 {
         return None;
     }
     let block_offset = range.offset_in_region() + skipped;
     let host_address = block.host_address()?;
     // Both, so that the kernel's dirty pages are the block's.
-    let is_aligned = block_offset.is_multiple_of(PAGE) && (host_address as u64).is_multiple_of(PAGE);
+    let is_aligned =
+        block_offset.is_multiple_of(PAGE_SIZE) && (host_address as u64).is_multiple_of(PAGE_SIZE);
     is_aligned.then(|| Piece {
         gpa: range.start() + skipped,
         size,

@@ -11,11 +11,11 @@ use kvm_bindings as kvm;
 use super::KvmVcpu;
 use super::page::KvmExit;
 use crate::KvmError;
+use crate::slots::PAGE_SIZE;
 use crate::sys::Thread;
 
 /// No instruction is longer (Intel SDM vol. 2, 2.3.11).
 const LONGEST_INSTRUCTION: usize = 15;
-const PAGE: u64 = 4096;
 const HLT: u8 = 0xf4;
 
 /// What was asked of the host that failed.
@@ -209,7 +209,7 @@ impl KvmVcpu {
             if translation.valid == 0 {
                 break;
             }
-            let left = usize::try_from(PAGE - at % PAGE).unwrap_or(usize::MAX);
+            let left = usize::try_from(PAGE_SIZE - at % PAGE_SIZE).unwrap_or(usize::MAX);
             let end = bytes.len().min(len.saturating_add(left));
             let in_smm = self.page.is_in_smm();
             self.bus
