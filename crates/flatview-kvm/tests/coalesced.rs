@@ -42,7 +42,7 @@ impl Scene {
     /// How many calls of the kernel `change` makes.
     fn calls(&self, change: impl FnOnce(&mut Transaction<'_>) -> Result<(), Error>) -> u64 {
         let before = self.kvm.statistics().coalesced_zones;
-        self.board.memory.update(change).unwrap();
+        self.board.update(change);
         self.kvm.statistics().coalesced_zones - before
     }
 }
@@ -70,7 +70,7 @@ fn j6_j8_zones_follow_what_is_shown() {
 fn j8_zones_that_contain_one_that_goes_stay() {
     let Some(scene) = Scene::new() else { return };
     let Scene { board, device, .. } = &scene;
-    board.memory.update(|tx| tx.set_size(device, 0x1000)).unwrap();
+    board.update(|tx| tx.set_size(device, 0x1000));
     let two = |tx: &mut Transaction<'_>| {
         tx.set_coalescing(device)?;
         tx.add_coalescing(device, 0x10, 0x10)
@@ -135,7 +135,7 @@ fn j5_a_read_comes_after_what_was_written_before_it() {
         .region("device")
         .io(0x100, Arc::clone(&notes) as Arc<_>);
     board.map(&device, 0xd000_0000, 0);
-    board.memory.update(|tx| tx.set_coalescing(&device)).unwrap();
+    board.update(|tx| tx.set_coalescing(&device));
     let code = [
         &[0x26, 0xc6, 0x06, 0, 0, 0x11][..],   // mov byte [es:0], 0x11
         &[0x26, 0xc7, 0x06, 2, 0, 0x22, 0x22], // mov word [es:2], 0x2222

@@ -32,7 +32,7 @@ fn it_empties_rings_and_ends_with_the_machine() {
     let board = Board::new();
     board.map_ram("low", 0, 0x10_0000, 0);
     let ram = board.map_ram("ram", 0x10_0000, 0x10_0000, 0);
-    board.memory.update(|tx| tx.set_log(&ram, true)).unwrap();
+    board.update(|tx| tx.set_log(&ram, true));
     let all = AddressRange::new(0, ram.ram_block().unwrap().size()).unwrap();
     let harvest = || {
         let memory = &board.memory;

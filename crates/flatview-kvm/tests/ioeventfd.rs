@@ -31,10 +31,7 @@ impl Scene {
         let device = board.memory.region("device").io(0x4000, Arc::new(UnassignedIo));
         let ports = board.memory.region("ports").io(0x10, Arc::new(UnassignedIo));
         board.map(&device, AT, 0);
-        board
-            .memory
-            .update(|tx| tx.add_subregion(&board.io, 0x600, &ports))
-            .unwrap();
+        board.update(|tx| tx.add_subregion(&board.io, 0x600, &ports));
         let vcpu = kvm.create_kvm_vcpu(board.vcpu(0)).unwrap();
         Some(Scene {
             board,
@@ -57,7 +54,7 @@ impl Scene {
         change: impl FnOnce(&mut flatview::Transaction<'_>) -> Result<(), flatview::Error>,
     ) -> u64 {
         let before = self.kvm.statistics().ioeventfds;
-        self.board.memory.update(change).unwrap();
+        self.board.update(change);
         self.kvm.statistics().ioeventfds - before
     }
 }

@@ -209,10 +209,7 @@ fn a_message_wakes_a_vcpu_and_its_end_is_heard() {
     let (ready, is_ready) = channel();
     let config = board.vcpu(0);
     let port = board.memory.region("ready").io(1, Arc::new(Ready(ready)));
-    board
-        .memory
-        .update(|tx| tx.add_subregion(&board.io, 0x80, &port))
-        .unwrap();
+    board.update(|tx| tx.add_subregion(&board.io, 0x80, &port));
     let code = [
         &[0x66, 0x64, 0xc7, 0x06, 0xf0, 0, 0xff, 1, 0, 0][..], // mov dword [fs:0xf0], 0x1ff: enables the local APIC
         &[0xfb, 0xe6, 0x80],                                   // sti; out 0x80, al

@@ -28,10 +28,7 @@ fn ports_of_all_sizes() {
     let board = Board::new();
     let device = Recorder::new(0x8899_aabb);
     let ports = board.memory.region("device").io(0x10, device.clone());
-    board
-        .memory
-        .update(|tx| tx.add_subregion(&board.io, 0x100, &ports))
-        .unwrap();
+    board.update(|tx| tx.add_subregion(&board.io, 0x100, &ports));
     let code = [
         0xba, 0x00, 0x01, // mov dx, 0x100
         0xec, 0xee, // in al, dx; out dx, al
@@ -67,10 +64,7 @@ fn string_instructions_reach_ports_item_by_item() {
     let board = Board::new();
     let device = Recorder::new(0xa5);
     let ports = board.memory.region("device").io(0x10, device.clone());
-    board
-        .memory
-        .update(|tx| tx.add_subregion(&board.io, 0x100, &ports))
-        .unwrap();
+    board.update(|tx| tx.add_subregion(&board.io, 0x100, &ports));
     let code = [
         0xba, 0x00, 0x01, // mov dx, 0x100
         0xb9, 0x2c, 0x01, // mov cx, 300

@@ -57,10 +57,7 @@ fn bits_of_slots_that_are_replaced_are_not_lost() {
         assert_eq!(rig.harvest(&ram), [0, 19, 20, 39, 40, 99]);
         assert_eq!(rig.harvest(&ram), NOTHING, "new slots are clean");
         rig.poke_pages([18, 25, 41]);
-        rig.board
-            .memory
-            .update(|tx| tx.del_subregion(&rig.board.system, &cover))
-            .unwrap();
+        rig.board.update(|tx| tx.del_subregion(&rig.board.system, &cover));
         assert_eq!(rig.harvest(&ram), [18, 41], "page 25 is the cover's");
         rig.poke_pages([25]);
         assert_eq!(rig.harvest(&ram), [25]);

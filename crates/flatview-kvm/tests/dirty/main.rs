@@ -98,7 +98,7 @@ impl Rig {
     }
 
     fn log_vga(&self, ram: &Region, on: bool) {
-        self.board.memory.update(|tx| tx.set_log(ram, on)).unwrap();
+        self.board.update(|tx| tx.set_log(ram, on));
     }
 
     /// Has the guest store at these addresses.

@@ -74,9 +74,7 @@ impl Board {
     }
 
     pub(crate) fn map(&self, region: &Region, address: u64, priority: i32) {
-        self.memory
-            .update(|tx| tx.add_subregion_overlap(&self.system, address, region, priority))
-            .unwrap();
+        self.update(|tx| tx.add_subregion_overlap(&self.system, address, region, priority));
     }
 
     /// One transaction, which has to succeed.
